@@ -1,0 +1,143 @@
+"""Tells a regression from noise: two results.json of bench/run.py, before and after a change.
+
+python bench/compare.py OLD.json NEW.json [--repeat OLD_AGAIN.json]
+
+A row has changed where the 99% bootstrap interval of the change leaves out zero and the change is
+above the floor. The floor is --floor, or the row's difference between OLD and a second run of the
+same build (--repeat), if larger: runs differ by more than their samples tell (placement in memory,
+neighbours on the host). Exit status 1: a row is slower.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from report import geometric_mean
+
+Row = dict[str, Any]
+Key = tuple[str, ...]
+KEY = ("suite", "series", "label", "mode", "dtype", "threads", "ours", "peer")
+
+
+def main() -> int:
+    options = parse()
+    old, new = load(options.old), load(options.new)
+    repeat = rows_by_key(load(options.repeat)) if options.repeat else {}
+    by_peak = options.by == "peak"
+    if options.by == "auto":
+        by_peak = versions(old) != versions(new)
+    print(
+        "speed against the "
+        + ("FMA probe beside each pair" if by_peak else "peer in the same pair")
+    )
+    warn(old, new)
+    old_rows, new_rows = rows_by_key(old), rows_by_key(new)
+    verdicts: dict[str, list[float]] = {"faster": [], "same": [], "slower": [], "unsure": []}
+    for key, row in new_rows.items():
+        if key not in old_rows:
+            continue
+        before, after = samples(old_rows[key], by_peak), samples(row, by_peak)
+        change = float(np.median(after) - np.median(before))
+        low, high = interval(before, after)
+        floor = math.log1p(options.floor)
+        if key in repeat:
+            again = samples(repeat[key], by_peak)
+            floor = max(floor, abs(float(np.median(again) - np.median(before))))
+        verdict = "same"
+        if (low > 0 or high < 0) and abs(change) > floor:
+            verdict = "faster" if change > 0 else "slower"
+            if row["disturbed"] or old_rows[key]["disturbed"]:
+                verdict = "unsure"
+        verdicts[verdict].append(math.exp(change))
+        if verdict != "same" or options.all:
+            print(
+                f"  {verdict:<7} {math.exp(change) - 1:+7.1%}  99%: {math.exp(low) - 1:+6.1%} to "
+                f"{math.exp(high) - 1:+6.1%}  {' '.join(key)}"
+            )
+    shared = [change for changes in verdicts.values() for change in changes]
+    if not shared:
+        print("the two files share no row")
+        return 2
+    print(
+        f"{len(shared)} rows: "
+        + ", ".join(f"{len(changes)} {verdict}" for verdict, changes in verdicts.items())
+        + f"; speed by geometric mean {geometric_mean(shared) - 1:+.1%}"
+    )
+    for name, missing in (("OLD", new_rows.keys() - old_rows), ("NEW", old_rows.keys() - new_rows)):
+        if missing:
+            print(f"{len(missing)} rows are not in {name}")
+    return 1 if verdicts["slower"] else 0
+
+
+def samples(row: Row, by_peak: bool) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Logarithms of our speed in the pairs that count, relative to the peer or to the FMA probe."""
+    pairs = [pair for pair in row["pairs"] if pair["kept"] or row["disturbed"]]
+    if by_peak:
+        return np.log([1 / (pair["ours"] * pair["probe"]) for pair in pairs])
+    return np.log([pair["peer"] / pair["ours"] for pair in pairs])
+
+
+def interval(
+    before: np.ndarray[Any, np.dtype[np.float64]], after: np.ndarray[Any, np.dtype[np.float64]]
+) -> tuple[float, float]:
+    """The 99% interval of the difference of the medians, by the bootstrap (fixed seed)."""
+    rng = np.random.default_rng(0)
+    old, new = (
+        np.median(rng.choice(values, (4000, len(values))), axis=1) for values in (before, after)
+    )
+    low, high = np.quantile(new - old, [0.005, 0.995])
+    return float(low), float(high)
+
+
+def warn(old: dict[str, Any], new: dict[str, Any]) -> None:
+    for what, before, after in (
+        ("processor", old["machine"]["cpu"], new["machine"]["cpu"]),
+        ("ISA", old["isa"], new["isa"]),
+        ("compiler", old["compiler"], new["compiler"]),
+        ("peers", versions(old), versions(new)),
+    ):
+        if before != after:
+            print(f"note: another {what}: {before} then, {after} now")
+
+
+def versions(document: dict[str, Any]) -> dict[str, str]:
+    return {name: peer["version"] for name, peer in document["peers"].items() if name != "self"}
+
+
+def rows_by_key(document: dict[str, Any]) -> dict[Key, Row]:
+    return {tuple(str(row[name]) for name in KEY): row for row in document["rows"]}
+
+
+def load(path: Path) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(path.read_text())
+    return document
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Compare two results.json of bench/run.py.")
+    parser.add_argument("old", type=Path, metavar="OLD.json")
+    parser.add_argument("new", type=Path, metavar="NEW.json")
+    parser.add_argument("--repeat", type=Path, help="a second run of OLD's build: its noise")
+    parser.add_argument(
+        "--floor", type=float, default=0.05, help="smallest change that counts (0.05)"
+    )
+    parser.add_argument("--all", action="store_true", help="show unchanged rows too")
+    parser.add_argument(
+        "--by",
+        choices=("auto", "peer", "peak"),
+        default="auto",
+        help="what speed is held against: the peer, or the FMA probe beside it "
+        "(auto: the peer where its version is the same)",
+    )
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,129 @@
+"""Who is measured: fastrnn under ``ours``, and one file for each peer.
+
+A peer turns a workload into ``Runner`` objects: a call without arguments that does the whole work
+once. It returns none for what it cannot do (onnxruntime does not train): that row is left out.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from workload import Array, Data, Workload
+
+
+@dataclass(frozen=True)
+class Runner:
+    """One way to do a piece of work."""
+
+    name: str
+    call: Callable[[], Any]
+    arrays: Callable[[Any], Mapping[str, Array]]  # what ``call`` returned, as named NumPy arrays
+
+
+@dataclass(frozen=True)
+class Duel:
+    """Two runners that do the same work."""
+
+    ours: Runner
+    peer: Runner
+
+
+class Peer(Protocol):
+    """A library to measure against; each way that it can do a piece of work is a runner."""
+
+    name: str
+    configuration: str  # what makes it the peer's best legal configuration; stands in the report
+    frozen_weights: bool  # inference with weights fixed beforehand: compared with our prepared form
+
+    def version(self) -> str: ...
+
+    def inference(self, work: Workload, data: Data, threads: int) -> list[Runner]:
+        """Give arrays named output, h_n and c_n, or some of them."""
+        ...
+
+    def training(self, work: Workload, data: Data, threads: int) -> list[Runner]:
+        """Give dx and the gradients under the parameters' names besides."""
+        ...
+
+    def step(self, work: Workload, data: Data, threads: int) -> list[Runner]:
+        """Take the first time step again and again, carrying the state; give output [B, H]."""
+        ...
+
+
+def installed(names: list[str]) -> list[Peer]:
+    """The peers among ``names`` whose packages are installed, in that order."""
+    found: list[Peer] = []
+    for name in names:
+        if name == "torch" and importlib.util.find_spec("torch"):
+            from peers.pytorch import Torch
+
+            found.append(Torch())
+        elif name == "onnxruntime" and all(
+            importlib.util.find_spec(package) for package in ("onnxruntime", "onnx")
+        ):
+            from peers.onnx_runtime import OnnxRuntime
+
+            found.append(OnnxRuntime())
+        elif name == "self":
+            from peers.ours import Again
+
+            found.append(Again())
+    return found
+
+
+KNOWN = (
+    "torch",
+    "onnxruntime",
+    "self",
+)  # "self" is fastrnn again: it shows the noise of the measurement
+DEFAULT = ("torch", "onnxruntime")
+
+
+class DisagreementError(AssertionError):
+    """Two runners gave different values, so comparing their speed would mean nothing."""
+
+
+def check_values(duel: Duel, dtype: str) -> float:
+    """Run both twice (a step carries its state) and compare what the second calls return.
+
+    Returns
+    -------
+    float
+        The largest difference, relative to the largest value of its array.
+
+    Raises
+    ------
+    DisagreementError
+        If an array differs by more than 1e-3 (float32: sums of many thousand terms in different
+        orders, through up to a thousand steps) or 1e-8 (float64) of its largest value, or has
+        another shape or NaN.
+    """
+    limit = 1e-3 if dtype == "float32" else 1e-8
+    duel.ours.call()
+    ours = duel.ours.arrays(duel.ours.call())
+    duel.peer.call()
+    peer = duel.peer.arrays(duel.peer.call())
+    shared = [name for name in ours if name in peer]
+    if "output" not in shared:
+        raise DisagreementError(f"{duel.ours.name} and {duel.peer.name} share no output to compare")
+    worst = 0.0
+    for name in shared:
+        a, b = ours[name], peer[name]
+        if a.shape != b.shape:
+            raise DisagreementError(
+                f"{name}: {a.shape} from {duel.ours.name}, {b.shape} from {duel.peer.name}"
+            )
+        scale = float(np.abs(b).max(initial=0.0)) or 1.0
+        error = float(np.abs(a - b).max(initial=0.0)) / scale
+        if not error <= limit:
+            raise DisagreementError(
+                f"{name} of {duel.ours.name} and {duel.peer.name} differ by {error:.1e} "
+                "of its largest value"
+            )
+        worst = max(worst, error)
+    return worst

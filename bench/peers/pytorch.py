@@ -1,0 +1,183 @@
+"""PyTorch: nn.LSTM, nn.GRU and nn.RNN, whole sequences; the module or its cell, single steps."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from peers import Runner
+from workload import Array, Data, Workload
+
+
+class Torch:
+    """The peer of training, and of inference with weights that may change."""
+
+    name = "torch"
+    frozen_weights = False
+
+    def __init__(self) -> None:
+        self.torch: Any = importlib.import_module("torch")
+        onednn = "on" if self.torch.backends.mkldnn.is_available() else "not available"
+        self.configuration = (
+            "inference: eval() and inference_mode(); training: forward and backward with the "
+            "gradients of the input and of all parameters, grads set to None between; "
+            f"contiguous weights, oneDNN {onednn}, same threads; "
+            "ragged: packed (pack_padded_sequence, enforce_sorted=False) and padded with a mask; "
+            "single steps: the module with one step and the *Cell class"
+        )
+
+    def version(self) -> str:
+        return str(self.torch.__version__)
+
+    def inference(self, work: Workload, data: Data, threads: int) -> list[Runner]:
+        torch = self.torch
+        module = self._module(work, data, threads).eval()
+        x = torch.from_numpy(data.x)
+
+        def whole() -> Any:
+            with torch.inference_mode():
+                return module(x)
+
+        if work.lengths is None:
+            return [Runner("torch", whole, _outputs)]
+        lengths = torch.tensor(work.lengths)
+
+        def packed() -> Any:
+            with torch.inference_mode():
+                return self._packed(module, x, lengths, work.steps)
+
+        runners = [Runner("torch packed", packed, _outputs)]
+        if not work.bidirectional:
+            mask = self._mask(work)
+
+            def padded() -> Any:
+                with torch.inference_mode():
+                    return module(x)[0] * mask
+
+            runners.append(Runner("torch padded", padded, lambda out: {"output": out.numpy()}))
+        return runners
+
+    def training(self, work: Workload, data: Data, threads: int) -> list[Runner]:
+        torch = self.torch
+        module = self._module(work, data, threads).train()
+        x = torch.from_numpy(data.x).clone().requires_grad_(True)
+        doutput = torch.from_numpy(data.doutput)
+
+        def forget() -> None:
+            x.grad = None
+            module.zero_grad(set_to_none=True)
+
+        def gradients() -> dict[str, Array]:
+            named = {name: value.grad.numpy() for name, value in module.named_parameters()}
+            return {"dx": x.grad.numpy(), **named}
+
+        def whole() -> Any:
+            forget()
+            output, state = module(x)
+            output.backward(doutput)
+            return output, state
+
+        if work.lengths is None:
+            return [Runner("torch", whole, lambda result: {**_outputs(result), **gradients()})]
+        lengths = torch.tensor(work.lengths)
+
+        def packed() -> Any:
+            forget()
+            output, state = self._packed(module, x, lengths, work.steps)
+            output.backward(doutput)
+            return output, state
+
+        runners = [
+            Runner("torch packed", packed, lambda result: {**_outputs(result), **gradients()})
+        ]
+        if not work.bidirectional:
+            mask = self._mask(work)
+
+            def padded() -> Any:
+                forget()
+                output = module(x)[0] * mask
+                output.backward(doutput)
+                return output
+
+            runners.append(
+                Runner(
+                    "torch padded",
+                    padded,
+                    lambda out: {"output": out.detach().numpy(), **gradients()},
+                )
+            )
+        return runners
+
+    def step(self, work: Workload, data: Data, threads: int) -> list[Runner]:
+        torch = self.torch
+        module = self._module(work, data, threads).eval()
+        cell = self._cell(work, data).eval()
+        x_t = torch.from_numpy(data.x[:1].copy())
+        zeros = torch.zeros(1, work.batch, work.hidden_size, dtype=x_t.dtype)
+        state: Any = (zeros, zeros) if work.cell == "lstm" else zeros
+        cell_state: Any = (zeros[0], zeros[0]) if work.cell == "lstm" else zeros[0]
+
+        def by_module() -> Any:
+            nonlocal state
+            with torch.inference_mode():
+                output, state = module(x_t, state)
+                return output[0]
+
+        def by_cell() -> Any:
+            nonlocal cell_state
+            with torch.inference_mode():
+                cell_state = cell(x_t[0], cell_state)
+                return cell_state[0] if work.cell == "lstm" else cell_state
+
+        def arrays(output: Any) -> Mapping[str, Array]:
+            return {"output": output.numpy()}
+
+        return [Runner("torch", by_module, arrays), Runner("torch cell", by_cell, arrays)]
+
+    def _module(self, work: Workload, data: Data, threads: int) -> Any:
+        torch = self.torch
+        torch.set_num_threads(threads)
+        options: dict[str, Any] = {
+            "num_layers": work.num_layers,
+            "bidirectional": work.bidirectional,
+            "dtype": getattr(torch, work.dtype),
+        }
+        if work.cell.startswith("rnn_"):
+            options["nonlinearity"] = work.cell.removeprefix("rnn_")
+        kind = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU}.get(work.cell, torch.nn.RNN)
+        module = kind(work.input_size, work.hidden_size, **options)
+        module.load_state_dict({name: torch.from_numpy(a) for name, a in data.weights.items()})
+        return module
+
+    def _cell(self, work: Workload, data: Data) -> Any:
+        torch = self.torch
+        options: dict[str, Any] = {"dtype": getattr(torch, work.dtype)}
+        if work.cell.startswith("rnn_"):
+            options["nonlinearity"] = work.cell.removeprefix("rnn_")
+        kind = {"lstm": torch.nn.LSTMCell, "gru": torch.nn.GRUCell}.get(work.cell, torch.nn.RNNCell)
+        cell = kind(work.input_size, work.hidden_size, **options)
+        cell.load_state_dict(
+            {name.removesuffix("_l0"): torch.from_numpy(a) for name, a in data.weights.items()}
+        )
+        return cell
+
+    def _packed(self, module: Any, x: Any, lengths: Any, steps: int) -> Any:
+        rnn = self.torch.nn.utils.rnn
+        packed = rnn.pack_padded_sequence(x, lengths, enforce_sorted=False)
+        output, state = module(packed)
+        return rnn.pad_packed_sequence(output, total_length=steps)[0], state
+
+    def _mask(self, work: Workload) -> Any:
+        """[T, B, 1], one where a step is valid: what a padded forward-only layer needs besides."""
+        valid = np.arange(work.steps)[:, None] < np.array(work.lengths)[None, :]
+        return self.torch.from_numpy(valid[:, :, None].astype(work.dtype))
+
+
+def _outputs(result: Any) -> dict[str, Array]:
+    output, state = result
+    states = state if isinstance(state, tuple) else (state,)
+    arrays = {"output": output, **dict(zip(("h_n", "c_n"), states, strict=False))}
+    return {name: tensor.detach().numpy() for name, tensor in arrays.items()}

@@ -1,0 +1,195 @@
+"""fastrnn and the installed peers, side by side in one run.
+
+python bench/run.py [--quick] [SUITE ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+try:
+    import fastrnn
+    import fastrnn._core as _core
+    from fastrnn import runtime
+except ImportError as error:
+    sys.exit(f"fastrnn cannot be imported ({error}): install it first, pip install '.[bench]'")
+
+from tqdm import tqdm
+
+import machine
+import report
+from measure import QUICK, Effort, Probe, measure
+from peers import DEFAULT, KNOWN, DisagreementError, check_values, installed
+from suites import Context, registry
+
+QUICK_SECONDS = 105.0  # --quick starts no new row after this long: it has promised two minutes
+
+
+def main() -> int:
+    suites = registry()
+    options = parse(list(suites))
+    options.out.mkdir(parents=True, exist_ok=True)
+    peers = installed(options.peers)
+    context = Context(options.threads, options.quick, tuple(peers))
+    effort = QUICK if options.quick else Effort(pairs=options.pairs)
+    runtime.set_num_threads(options.threads)
+    probe = Probe(_core.fma_peak)
+
+    document: dict[str, Any] = {
+        "schema": report.SCHEMA,
+        "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+        "command": shlex.join(sys.argv),
+        "quick": options.quick,
+        "threads": options.threads,
+        "isa": _core.get_isa(),
+        "compiler": _core.compiler(),
+        "machine": machine.describe(),
+        "peers": {
+            peer.name: {"version": peer.version(), "configuration": peer.configuration}
+            for peer in peers
+        },
+        "busy": {"load_at_start": machine.load_average()},
+        "rows": [],
+        "skipped": [],
+    }
+    introduce(document, options.peers)
+    start = machine.Ticks.now()
+    failed = False
+    try:
+        failed = run(document, [suites[name] for name in options.suites], context, effort, probe)
+    except KeyboardInterrupt:
+        print("\ninterrupted: what was measured so far is kept")
+        failed = True
+    finish(document, probe, machine.Elsewhere.between(start, machine.Ticks.now()))
+    conclude(document, options.out)
+    return 1 if failed else 0
+
+
+def run(
+    document: dict[str, Any], suites: list[Any], context: Context, effort: Effort, probe: Probe
+) -> bool:
+    """Measure every case; True where values disagreed."""
+    failed = False
+    end = time.monotonic() + QUICK_SECONDS if context.quick else float("inf")
+    todo = [
+        (suite, case, f"{suite.name}: {case.series} {case.label} {case.mode}")
+        for suite in suites
+        for case in suite.cases(context)
+    ]
+    shown = None
+    with tqdm(total=len(todo), unit="case", leave=False, disable=None) as bar:
+        for done, (suite, case, name) in enumerate(todo):
+            bar.set_description(name)
+            if suite is not shown:
+                bar.write(report.heading(suite))
+                shown = suite
+            if time.monotonic() >= end:
+                rest = [{"case": name, "why": "time"} for _, _, name in todo[done:]]
+                bar.write(f"  the two minutes of --quick are over: {len(rest)} cases left out")
+                document["skipped"] += rest
+                break
+            try:
+                for duel in case.duels():
+                    error = check_values(duel, case.dtype)
+                    measured = measure(duel, probe, case.dtype, case.threads, effort)
+                    peak = probe.peak(case.dtype, case.threads)
+                    row = report.make_row(suite, case, duel, measured, error, peak)
+                    document["rows"].append(row)
+                    bar.write(report.line(row))
+            except (ImportError, DisagreementError) as error:
+                failed = failed or isinstance(error, DisagreementError)
+                document["skipped"].append({"case": name, "why": str(error)})
+                bar.write(f"  skipped {name}: {error}")
+            bar.update()
+    return failed
+
+
+def introduce(document: dict[str, Any], wanted: list[str]) -> None:
+    computer = document["machine"]
+    print(
+        f"{computer['cpu']}, {computer['usable_cpus']} processors usable, "
+        f"{document['threads']} threads; fastrnn {fastrnn.__version__}, {document['isa']}, "
+        f"{document['compiler']}"
+    )
+    for name, peer in document["peers"].items():
+        print(f"{name} {peer['version']}: {peer['configuration']}")
+    for name in wanted:
+        if name not in document["peers"]:
+            print(f"{name}: not installed (pip install '.[bench]')")
+    print(f"load average {document['busy']['load_at_start']:.2f}")
+    print(report.LEGEND)
+
+
+def finish(document: dict[str, Any], probe: Probe, elsewhere: machine.Elsewhere) -> None:
+    """What is known only at the end: the peak, how busy the machine was, how long it took."""
+    for row in document["rows"]:
+        report.set_shares(row, probe.peaks[row["dtype"], row["threads"]])
+    document["fma_peak"] = [
+        {"dtype": dtype, "threads": threads, "flops_per_second": rate}
+        for (dtype, threads), rate in probe.peaks.items()
+    ]
+    document["seconds"] = elsewhere.wall
+    document["busy"] |= {
+        "load_at_end": machine.load_average(),
+        "others_cpus": elsewhere.others / elsewhere.wall,
+        "stolen_share": elsewhere.stolen / elsewhere.wall / document["machine"]["logical_cpus"],
+    }
+
+
+def conclude(document: dict[str, Any], out: Path) -> None:
+    if not document["rows"]:
+        print("nothing was measured")
+        return
+    print(report.closing(document["rows"]))
+    for peak in document["fma_peak"]:
+        rate = peak["flops_per_second"] / 1e9
+        print(f"FMA peak, {peak['dtype']}, {peak['threads']} threads: {rate:.1f} GF/s")
+    if document["skipped"]:
+        print(f"{len(document['skipped'])} cases were skipped")
+    warning = report.busy_message(document)
+    if warning:
+        print(warning)
+    report.write_json(document, out / "results.json")
+    written = [out / "results.json"]
+    try:
+        report.write_plot(document, out / "results.png")
+        written.append(out / "results.png")
+    except ImportError:
+        print("no picture: matplotlib is not installed (pip install '.[bench]')")
+    print(f"{document['seconds']:.0f} s; wrote " + " and ".join(map(str, written)))
+
+
+def parse(suites: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description="Measure fastrnn and the installed peers in turn, in one run."
+    )
+    parser.add_argument("suites", nargs="*", metavar="SUITE", help=f"of {', '.join(suites)}; all")
+    parser.add_argument("--quick", action="store_true", help="fewer shapes, within two minutes")
+    parser.add_argument("--threads", type=int, default=runtime.get_num_threads())
+    parser.add_argument("--pairs", type=int, default=7, help="per row, at least (7)")
+    parser.add_argument(
+        "--peers",
+        type=lambda text: text.split(","),
+        default=list(DEFAULT),
+        help=f"of {', '.join(KNOWN)}, separated by commas; 'self' is fastrnn again: the noise",
+    )
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    options = parser.parse_args()
+    for kind, given, known in (("suite", options.suites, suites), ("peer", options.peers, KNOWN)):
+        for name in given:
+            if name not in known:
+                parser.error(f"no {kind} {name!r}: there are {', '.join(known)}")
+    if options.pairs < 7 or options.threads < 1:
+        parser.error("--pairs must be 7 or more, --threads 1 or more")
+    options.suites = options.suites or suites
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,132 @@
+// NumPy arrays in, pointers out: what every binding checks, with errors that name the argument.
+#pragma once
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+
+#include <string>
+#include <type_traits>
+#include <vector>
+
+#include "ops/schedule.h"
+
+namespace fastrnn {
+
+namespace py = pybind11;
+
+inline std::string shape_text(const std::vector<index>& shape) {
+    std::string text = "(";
+    for (std::size_t i = 0; i < shape.size(); ++i)
+        text += (i ? ", " : "") + std::to_string(shape[i]);
+    return text + (shape.size() == 1 ? ",)" : ")");
+}
+
+inline std::string shape_text(const py::array& a) {
+    return shape_text(std::vector<index>(a.shape(), a.shape() + a.ndim()));
+}
+
+template <class T>
+const char* type_name() {
+    return std::is_same_v<T, float> ? "float32" : std::is_same_v<T, double> ? "float64" : "int64";
+}
+
+// An array of T with this shape and contiguous last axis; -1 stands for any length. Writable unless
+// T is const.
+template <class T>
+py::array checked(const py::handle& object, const char* name, const std::vector<index>& shape) {
+    using Value = std::remove_const_t<T>;
+    if (!py::isinstance<py::array>(object))
+        throw py::type_error(std::string(name) + ": expected a numpy.ndarray");
+    const auto a = py::reinterpret_borrow<py::array>(object);
+    if (!py::dtype::of<Value>().equal(a.dtype())) {
+        throw py::type_error(std::string(name) + ": expected dtype " + type_name<Value>() +
+                             ", got " + std::string(py::str(a.dtype())));
+    }
+    bool same = a.ndim() == static_cast<py::ssize_t>(shape.size());
+    for (std::size_t i = 0; same && i < shape.size(); ++i) {
+        same = shape[i] < 0 || a.shape(static_cast<py::ssize_t>(i)) == shape[i];
+    }
+    if (!same) {
+        throw py::value_error(std::string(name) + ": expected shape " + shape_text(shape) +
+                              ", got " + shape_text(a));
+    }
+    if (!std::is_const_v<T> && !a.writeable())
+        throw py::value_error(std::string(name) + ": the array is read-only");
+    const py::ssize_t size = static_cast<py::ssize_t>(sizeof(Value));
+    bool usable = reinterpret_cast<std::uintptr_t>(a.data()) % sizeof(Value) == 0;
+    for (py::ssize_t i = 0; i < a.ndim(); ++i)
+        usable = usable && (a.shape(i) <= 1 || a.strides(i) % size == 0);
+    if (a.ndim() > 0 && a.shape(a.ndim() - 1) > 1)
+        usable = usable && a.strides(a.ndim() - 1) == size;
+    if (!usable && a.size() > 0) {
+        throw py::value_error(std::string(name) +
+                              ": expected an aligned array with a contiguous last axis");
+    }
+    return a;
+}
+
+template <class T>
+T* data_of(const py::array& a) {
+    if constexpr (std::is_const_v<T>) {
+        return static_cast<T*>(a.data());
+    } else {
+        return static_cast<T*>(py::array(a).mutable_data());
+    }
+}
+
+template <class T>
+index stride_of(const py::array& a, int axis) {
+    return a.strides(axis) / static_cast<index>(sizeof(T));
+}
+
+// The same, contiguous in every axis; null for None.
+template <class T>
+T* optional(const py::handle& object, const char* name, const std::vector<index>& shape) {
+    if (object.is_none()) return nullptr;
+    const py::array a = checked<T>(object, name, shape);
+    if (!(a.flags() & py::array::c_style) && a.size() > 0) {
+        throw py::value_error(std::string(name) + ": expected a C-contiguous array");
+    }
+    return data_of<T>(a);
+}
+
+template <class T>
+T* required(T* data, const char* name) {
+    if (!data) throw py::type_error(std::string(name) + ": expected a numpy.ndarray, got None");
+    return data;
+}
+
+// The same, and None is an error.
+template <class T>
+T* contiguous(const py::handle& object, const char* name, const std::vector<index>& shape) {
+    return required(optional<T>(object, name, shape), name);
+}
+
+// [T, B, F] with any strides of the first two axes.
+template <class T>
+Tensor3<T> tensor3(const py::handle& object, const char* name, const std::vector<index>& shape) {
+    if (object.is_none()) return {};
+    const py::array a = checked<T>(object, name, shape);
+    return {data_of<T>(a), stride_of<T>(a, 0), stride_of<T>(a, 1)};
+}
+
+inline bool is_double(const py::handle& object, const char* name) {
+    if (py::isinstance<py::array>(object)) {
+        const auto a = py::reinterpret_borrow<py::array>(object);
+        if (py::dtype::of<float>().equal(a.dtype())) return false;
+        if (py::dtype::of<double>().equal(a.dtype())) return true;
+    }
+    throw py::type_error(std::string(name) + ": expected a numpy.ndarray of float32 or float64");
+}
+
+// Calls body(T()) with the type of the array.
+template <class Body>
+auto by_type(const py::handle& object, const char* name, const Body& body) {
+    return is_double(object, name) ? body(double()) : body(float());
+}
+
+void bind_runtime(py::module_& m);
+void bind_recurrent(py::module_& m);
+void bind_pointwise(py::module_& m);
+
+}  // namespace fastrnn

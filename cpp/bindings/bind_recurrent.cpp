@@ -1,0 +1,238 @@
+#include <atomic>
+#include <variant>
+
+#include "bindings/arrays.h"
+#include "ops/recurrent.h"
+
+namespace fastrnn {
+namespace {
+
+struct PyPlan {
+    Plan plan;
+    bool double_precision;
+    std::uint64_t number;  // no two plans of a process have the same
+
+    index gates() const {
+        return plan.shape.cell == Cell::lstm ? 4 : plan.shape.cell == Cell::gru ? 3 : 1;
+    }
+    bool has_c() const { return plan.shape.cell == Cell::lstm; }
+    std::vector<index> sequence(index width) const {
+        return {plan.shape.steps, plan.shape.batch, width};
+    }
+    std::vector<index> input() const { return sequence(plan.shape.input_size); }
+    std::vector<index> output() const {
+        return sequence(plan.shape.directions * plan.shape.hidden_size);
+    }
+    std::vector<index> state() const {
+        return {plan.shape.layers * plan.shape.directions, plan.shape.batch,
+                plan.shape.hidden_size};
+    }
+};
+
+struct PyCache {
+    std::uint64_t plan_number;
+    std::variant<std::unique_ptr<Cache<float>>, std::unique_ptr<Cache<double>>> cache;
+    index bytes() const {
+        return std::visit([](const auto& c) { return c->bytes(); }, cache);
+    }
+};
+
+struct PyPackedWeights {
+    std::variant<PackedStack<float>, PackedStack<double>> stack;
+    Cell cell;
+    index input_size, hidden_size, layers, directions;
+    index bytes() const {
+        return std::visit([](const auto& s) { return s.bytes(); }, stack);
+    }
+};
+
+Cell cell_named(const std::string& name) {
+    if (name == "rnn_tanh") return Cell::rnn_tanh;
+    if (name == "rnn_relu") return Cell::rnn_relu;
+    if (name == "lstm") return Cell::lstm;
+    if (name == "gru") return Cell::gru;
+    throw py::value_error("cell: expected \"rnn_tanh\", \"rnn_relu\", \"lstm\" or \"gru\", got \"" +
+                          name + "\"");
+}
+
+std::unique_ptr<PyPlan> make_plan(const std::string& cell, bool double_precision, index steps,
+                                  index batch, index input_size, index hidden_size, index layers,
+                                  index directions, const py::object& lengths, double dropout,
+                                  std::uint64_t seed, bool training) {
+    const auto at_least = [](const char* name, index value, index least) {
+        if (value < least) {
+            throw py::value_error(std::string(name) + ": expected " + std::to_string(least) +
+                                  " or more, got " + std::to_string(value));
+        }
+    };
+    RecurrentShape s;
+    s.cell = cell_named(cell);
+    at_least("steps", s.steps = steps, 1);
+    at_least("batch", s.batch = batch, 0);
+    at_least("input_size", s.input_size = input_size, 1);
+    at_least("hidden_size", s.hidden_size = hidden_size, 1);
+    at_least("num_layers", s.layers = layers, 1);
+    s.directions = directions;
+    if (directions != 1 && directions != 2)
+        throw py::value_error("num_directions: expected 1 or 2");
+    if (!(dropout >= 0 && dropout <= 1)) throw py::value_error("dropout: expected a probability");
+    s.dropout = dropout, s.seed = seed, s.training = training;
+    const auto* l = optional<const std::int64_t>(lengths, "lengths", {batch});
+    for (index i = 0; l && i < batch; ++i) {
+        if (l[i] < 0 || l[i] > steps) {
+            throw py::value_error("lengths: expected 0 .. " + std::to_string(steps) + ", got " +
+                                  std::to_string(l[i]) + " at position " + std::to_string(i));
+        }
+    }
+    static std::atomic<std::uint64_t> plans{0};
+    return std::unique_ptr<PyPlan>(new PyPlan{Plan(s, l), double_precision, ++plans});
+}
+
+// Four arrays per layer and direction: weight_ih, weight_hh, bias_ih, bias_hh. T const: to be read;
+// else gradients.
+template <class T>
+std::vector<LayerWeights<T>> layer_weights(const PyPlan& p, const py::sequence& arrays,
+                                           const char* name) {
+    const RecurrentShape& s = p.plan.shape;
+    const index count = s.layers * s.directions, rows = p.gates() * s.hidden_size;
+    if (static_cast<index>(arrays.size()) != 4 * count) {
+        throw py::value_error(std::string(name) + ": expected " + std::to_string(4 * count) +
+                              " arrays, got " + std::to_string(arrays.size()));
+    }
+    std::vector<LayerWeights<T>> all(static_cast<std::size_t>(count));
+    for (index i = 0; i < count; ++i) {
+        LayerWeights<T>& w = all[static_cast<std::size_t>(i)];
+        const auto at = [&](index k) {
+            return py::object(arrays[static_cast<std::size_t>(4 * i + k)]);
+        };
+        const auto matrix = [&](index k, index columns, T*& data, index& stride) {
+            if constexpr (std::is_const_v<T>) {
+                const py::array a = checked<T>(at(k), name, {rows, columns});
+                data = data_of<T>(a);
+                stride = stride_of<T>(a, 0);
+            } else {
+                data = contiguous<T>(at(k), name, {rows, columns});
+                stride = columns;
+            }
+        };
+        matrix(0, s.layer_input(i / s.directions), w.w_ih, w.w_ih_stride);
+        matrix(1, s.hidden_size, w.w_hh, w.w_hh_stride);
+        w.b_ih = optional<T>(at(2), name, {rows});
+        w.b_hh = optional<T>(at(3), name, {rows});
+    }
+    return all;
+}
+
+// Calls body(T()) with the plan's type.
+template <class Body>
+auto by_plan(const PyPlan& p, const Body& body) {
+    return p.double_precision ? body(double()) : body(float());
+}
+
+std::unique_ptr<PyPackedWeights> py_pack_weights(const PyPlan& p, const py::sequence& weights) {
+    return by_plan(p, [&](auto zero) {
+        using T = decltype(zero);
+        const auto w = layer_weights<const T>(p, weights, "weights");
+        const RecurrentShape& s = p.plan.shape;
+        const py::gil_scoped_release release;
+        return std::unique_ptr<PyPackedWeights>(new PyPackedWeights{
+            pack_stack<T>(p.plan, w), s.cell, s.input_size, s.hidden_size, s.layers, s.directions});
+    });
+}
+
+std::unique_ptr<PyCache> py_forward(const PyPlan& p, const py::object& x, const py::object& weights,
+                                    const py::object& h0, const py::object& c0,
+                                    const py::object& output, const py::object& hn,
+                                    const py::object& cn, const py::object& cells) {
+    return by_plan(p, [&](auto zero) {
+        using T = decltype(zero);
+        const RecurrentShape& s = p.plan.shape;
+        ForwardCall<T> call;
+        if (py::isinstance<PyPackedWeights>(weights)) {
+            const auto& packed = weights.cast<const PyPackedWeights&>();
+            call.packed = std::get_if<PackedStack<T>>(&packed.stack);
+            if (!call.packed || packed.cell != s.cell || packed.input_size != s.input_size ||
+                packed.hidden_size != s.hidden_size || packed.layers != s.layers ||
+                packed.directions != s.directions) {
+                throw py::value_error("weights: were packed for another plan");
+            }
+        } else {
+            call.weights = layer_weights<const T>(p, weights.cast<py::sequence>(), "weights");
+        }
+        call.x = tensor3<const T>(x, "x", p.input());
+        required(call.x.data, "x");
+        call.h0 = optional<const T>(h0, "h0", p.state());
+        call.c0 = optional<const T>(c0, "c0", p.state());
+        call.output = tensor3<T>(output, "output", p.output());
+        required(call.output.data, "output");
+        call.hn = contiguous<T>(hn, "hn", p.state());
+        call.cn = optional<T>(cn, "cn", p.state());
+        call.cells = tensor3<T>(cells, "cells", p.output());
+        if (p.has_c()) {
+            required(call.cn, "cn");
+        } else if (call.c0 || call.cn || call.cells.data) {
+            throw py::value_error("c0, cn, cells: only the LSTM has cell states");
+        }
+        const py::gil_scoped_release release;
+        auto cache = recurrent_forward(p.plan, call);
+        return cache ? std::unique_ptr<PyCache>(new PyCache{p.number, std::move(cache)}) : nullptr;
+    });
+}
+
+void py_backward(const PyPlan& p, const PyCache& cache, const py::object& x,
+                 const py::sequence& weights, const py::object& h0, const py::object& c0,
+                 const py::object& output, const py::object& doutput, const py::object& dhn,
+                 const py::object& dcn, const py::object& dcells, const py::object& dx,
+                 const py::object& dh0, const py::object& dc0, const py::sequence& dweights) {
+    by_plan(p, [&](auto zero) {
+        using T = decltype(zero);
+        const auto* typed = std::get_if<std::unique_ptr<Cache<T>>>(&cache.cache);
+        if (!typed || cache.plan_number != p.number)
+            throw py::value_error("cache: comes from another plan");
+        BackwardCall<T> call;
+        call.x = tensor3<const T>(x, "x", p.input());
+        required(call.x.data, "x");
+        call.weights = layer_weights<const T>(p, weights, "weights");
+        call.h0 = optional<const T>(h0, "h0", p.state());
+        call.c0 = optional<const T>(c0, "c0", p.state());
+        call.output = tensor3<const T>(output, "output", p.output());
+        required(call.output.data, "output");
+        call.doutput = tensor3<const T>(doutput, "doutput", p.output());
+        call.dhn = optional<const T>(dhn, "dhn", p.state());
+        call.dcn = optional<const T>(dcn, "dcn", p.state());
+        call.dcells = tensor3<const T>(dcells, "dcells", p.output());
+        call.dx = tensor3<T>(dx, "dx", p.input());
+        call.dh0 = optional<T>(dh0, "dh0", p.state());
+        call.dc0 = optional<T>(dc0, "dc0", p.state());
+        call.dweights = layer_weights<T>(p, dweights, "dweights");
+        if (!p.has_c() && (call.c0 || call.dcn || call.dcells.data || call.dc0)) {
+            throw py::value_error("c0, dcn, dcells, dc0: only the LSTM has cell states");
+        }
+        const py::gil_scoped_release release;
+        recurrent_backward(p.plan, **typed, call);
+    });
+}
+
+}  // namespace
+
+void bind_recurrent(py::module_& m) {
+    using py::arg;
+    py::class_<PyPlan>(m, "Plan").def(py::init(&make_plan), arg("cell"), arg("double_precision"),
+                                      arg("steps"), arg("batch"), arg("input_size"),
+                                      arg("hidden_size"), arg("num_layers"), arg("num_directions"),
+                                      arg("lengths"), arg("dropout"), arg("seed"), arg("training"));
+    py::class_<PyCache>(m, "Cache").def_property_readonly("nbytes", &PyCache::bytes);
+    py::class_<PyPackedWeights>(m, "PackedWeights")
+        .def_property_readonly("nbytes", &PyPackedWeights::bytes)
+        .def_property_readonly("isa", [](const PyPackedWeights& w) {
+            return std::visit([](const auto& s) { return s.kernels.f32->isa; }, w.stack);
+        });
+    m.def("pack_weights", py_pack_weights, arg("plan"), arg("weights"));
+    m.def("recurrent_forward", py_forward, arg("plan"), arg("x"), arg("weights"), arg("h0"),
+          arg("c0"), arg("output"), arg("hn"), arg("cn"), arg("cells"));
+    m.def("recurrent_backward", py_backward, arg("plan"), arg("cache"), arg("x"), arg("weights"),
+          arg("h0"), arg("c0"), arg("output"), arg("doutput"), arg("dhn"), arg("dcn"),
+          arg("dcells"), arg("dx"), arg("dh0"), arg("dc0"), arg("dweights"));
+}
+
+}  // namespace fastrnn

@@ -1,0 +1,89 @@
+// Packing: weights and operands copied once into the order in which the micro-kernel reads them.
+#pragma once
+
+#include "kernels/table.h"
+#include "simd/vec.h"
+
+namespace fastrnn {
+namespace {
+
+// packed[p][place * L + lane] = rows[lane][p] for p < k: a transposing copy of one register's worth
+// of rows.
+template <class T>
+void pack_register(const T* const (&rows)[lanes<T>], index k, T* packed, index packed_stride) {
+    constexpr int block = 16;  // columns taken at a time, so that the scattered side stays in L1
+    for (index p0 = 0; p0 < k; p0 += block) {
+        const index end = smaller(k, p0 + block);
+        for (int lane = 0; lane < lanes<T>; ++lane) {
+            const T* source = rows[lane];
+            T* to = packed + lane;
+            if (source) {
+                for (index p = p0; p < end; ++p) to[p * packed_stride] = source[p];
+            } else {
+                for (index p = p0; p < end; ++p) to[p * packed_stride] = T(0);
+            }
+        }
+    }
+}
+
+template <class T>
+void pack_gates(const PackGates<T>& a) {
+    constexpr int L = lanes<T>;
+    const index vectors = (a.unit_end - a.unit_begin) * a.gates;
+    for (index v = 0; v < vectors; ++v) {
+        const index unit = (a.unit_begin + v / a.gates) * L, gate = a.gate[v % a.gates];
+        const T* rows[L];
+        for (int lane = 0; lane < L; ++lane) {
+            rows[lane] = unit + lane < a.hidden
+                             ? a.weight + (gate * a.hidden + unit + lane) * a.stride
+                             : nullptr;
+        }
+        const index first = v / a.panel * a.panel, width = smaller(a.panel, vectors - first);
+        pack_register<T>(rows, a.k, a.packed + first * a.k * L + (v - first) * L, width * L);
+    }
+}
+
+template <class T>
+void pack_columns(const T* weight, index stride, index columns, index k, index panel, T* packed) {
+    const int plain = 0;
+    PackGates<T> a;
+    a.weight = weight, a.stride = stride, a.hidden = columns, a.k = k, a.gate = &plain;
+    a.unit_end = ceil_div(columns, lanes<T>), a.panel = panel, a.packed = packed;
+    pack_gates(a);
+}
+
+template <class T>
+void copy_row(const T* from, index columns, index width, T* to) {
+    index j = 0;
+    for (; j + lanes<T> <= columns; j += lanes<T>) store(to + j, load(from + j));
+    for (; j < columns; ++j) to[j] = from[j];
+    for (; j < width; ++j) to[j] = T(0);
+}
+
+template <class T>
+void pack_rows(const T* source, const index* offset, index rows, index columns, index width,
+               T* packed) {
+    for (index i = 0; i < rows; ++i)
+        copy_row(source + offset[i], columns, width, packed + i * width);
+}
+
+template <class T>
+void pack_gates_transposed(const PackGates<T>& a, index column_begin, index column_end) {
+    constexpr int L = lanes<T>;
+    T* to = a.packed;
+    for (index n = column_begin; n < column_end; n += a.panel * L) {
+        const index columns = smaller(a.panel * L, column_end - n), width = round_up(columns, L);
+        for (index u = a.unit_begin; u < a.unit_end; ++u) {
+            for (int g = 0; g < a.gates; ++g) {
+                for (int lane = 0; lane < L; ++lane, to += width) {
+                    const index unit = u * L + lane;
+                    const T* from = a.weight + (a.gate[g] * a.hidden + unit) * a.stride + n;
+                    copy_row(from, unit < a.hidden ? columns : 0, width, to);
+                }
+            }
+        }
+    }
+}
+
+}  // namespace
+}  // namespace fastrnn

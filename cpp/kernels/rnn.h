@@ -1,0 +1,61 @@
+// Elman RNN (1990):
+//
+//   h_t = tanh(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh), or relu in tanh's place
+#pragma once
+
+#include "kernels/step.h"
+
+namespace fastrnn {
+namespace {
+
+struct Tanh {
+    template <class T>
+    static FASTRNN_INLINE Vec<T> apply(Vec<T> x) {
+        return tanh<T>(x);
+    }
+    template <class T>
+    static FASTRNN_INLINE Vec<T> derivative(Vec<T> y) {
+        return d_tanh<T>(y);
+    }
+};
+
+struct Relu {
+    template <class T>
+    static FASTRNN_INLINE Vec<T> apply(Vec<T> x) {
+        return relu<T>(x);
+    }
+    template <class T>
+    static FASTRNN_INLINE Vec<T> derivative(Vec<T> y) {
+        return d_relu<T>(y);
+    }
+};
+
+template <class Activation>
+struct Rnn {
+    static constexpr int slots = 1;  // h
+    static constexpr int gates = 1, x_slot = 0, h_slot = 0;
+    static constexpr int x_gate[] = {0}, h_gate[] = {0};
+    static constexpr int units =
+        product_panel;  // with one gate, several registers of units fill a tile
+    static constexpr bool has_c = false, needs_h_prev = false;
+
+    template <class T>
+    static FASTRNN_INLINE void start(Vec<T>* acc, const T* slot, const T*) {
+        acc[0] = load(slot);
+    }
+
+    template <class T>
+    static FASTRNN_INLINE void forward(ForwardUnit<T>& s) {
+        s.h = Activation::template apply<T>(s.acc[0]);
+        if (s.keep) store(s.slots, s.h);
+    }
+
+    template <class T>
+    static FASTRNN_INLINE void backward(BackwardUnit<T>& s) {
+        s.dslots[0] = s.dh * Activation::template derivative<T>(load(s.slots));
+        s.dh = zero<T>();
+    }
+};
+
+}  // namespace
+}  // namespace fastrnn

@@ -1,0 +1,168 @@
+// One time step, once for all cells: the recurrent product on tiles of registers, then the cell's
+// equations.
+//
+// A cell provides (see lstm.h for a full example):
+//   slots, gates, x_slot, h_slot, x_gate, h_gate, has_c      its numbers, as in table.h
+//   units                                                   registers of hidden units in a tile
+//   start(acc, slots, start)                                the accumulators of the recurrent
+//   product forward(ForwardUnit&), backward(BackwardUnit&)           the equations, for one row and
+//   one register of units
+#pragma once
+
+#include "kernels/product.h"
+#include "simd/math.h"
+
+namespace fastrnn {
+namespace {
+
+template <class T>
+struct ForwardUnit {
+    const Vec<T>* acc;  // [gates] the arguments of the h side's slots
+    T* slots;           // [slots][L] in: the input's part; out: kept for the backward pass
+    bool keep;
+    Vec<T> h_prev, c_prev;
+    Vec<T> h, c;  // results
+};
+
+template <class T>
+struct BackwardUnit {
+    const T* slots;
+    Vec<T> dh, dc;  // in: of h_t and c_t; out: the parts that bypass the product
+    Vec<T> h_prev, c_prev, c;
+    Vec<T> dslots[4];  // results
+};
+
+template <class Cell, class T, int Units>
+struct ForwardTile {
+    static constexpr int NV = Units * Cell::gates;
+    const ForwardStep<T>& s;
+    index unit;  // the first register of units
+    const T* weight;
+
+    template <int MR>
+    __attribute__((noinline)) void tile(index first) const {
+        constexpr int L = lanes<T>;
+        Tile<T, MR, NV> acc;
+        const T* a[MR];
+        T* gates[MR];
+        FASTRNN_UNROLL
+        for (int i = 0; i < MR; ++i) {
+            const index row = s.row[first + i];
+            a[i] = s.h_prev + s.h_prev_offset[row];
+            gates[i] = s.gates + unit * s.gates_stride + row * (Cell::slots * L);
+            FASTRNN_UNROLL
+            for (int u = 0; u < Units; ++u) {
+                Cell::template start<T>(&acc[i][u * Cell::gates], gates[i] + u * s.gates_stride,
+                                        s.start ? s.start + (unit + u) * L : nullptr);
+            }
+        }
+        accumulate<T, MR, NV>(acc, a, weight, s.hidden);
+        FASTRNN_UNROLL
+        for (int i = 0; i < MR; ++i) {
+            FASTRNN_UNROLL
+            for (int u = 0; u < Units; ++u)
+                finish(s.row[first + i], unit + u, &acc[i][u * Cell::gates], a[i]);
+        }
+    }
+
+    FASTRNN_INLINE void finish(index row, index u, const Vec<T>* acc, const T* h_prev) const {
+        constexpr int L = lanes<T>;
+        const index column = u * L, n = smaller(L, s.hidden - column);
+        ForwardUnit<T> unit_step;
+        unit_step.acc = acc;
+        unit_step.slots = s.gates + u * s.gates_stride + row * (Cell::slots * L);
+        unit_step.keep = s.keep;
+        if (Cell::needs_h_prev) unit_step.h_prev = load_first(h_prev + column, n);
+        if (Cell::has_c) unit_step.c_prev = load(s.c_prev + u * s.c_prev_stride + row * L);
+        Cell::template forward<T>(unit_step);
+        store_first(s.h + s.h_offset[row] + column, unit_step.h, n);
+        if (Cell::has_c) {
+            store(s.c + u * s.c_stride + row * L, unit_step.c);
+            if (s.cells) store_first(s.cells + s.cells_offset[row] + column, unit_step.c, n);
+        }
+    }
+};
+
+// Units registers of units from `unit` on, or what is left of them.
+template <class Cell, class T, int Units>
+FASTRNN_INLINE void forward_units(const ForwardStep<T>& s, index unit, const T* weight) {
+    if constexpr (Units > 1) {
+        if (s.unit_end - unit < Units) return forward_units<Cell, T, Units - 1>(s, unit, weight);
+    }
+    for_row_tiles<tile_rows(Units * Cell::gates)>(ForwardTile<Cell, T, Units>{s, unit, weight},
+                                                  s.rows);
+}
+
+template <class Cell, class T>
+void forward_step(const ForwardStep<T>& s) {
+    const T* weight = s.weight;
+    for (index unit = s.unit_begin; unit < s.unit_end; unit += Cell::units) {
+        forward_units<Cell, T, Cell::units>(s, unit, weight);
+        weight += Cell::units * Cell::gates * lanes<T> * s.hidden;
+    }
+}
+
+template <class T>
+FASTRNN_INLINE Vec<T> first_lanes(Vec<T> v, index n) {
+    if (n == lanes<T>) return v;
+    T whole[lanes<T>] = {};
+    store_first(whole, v, n);
+    return load(whole);
+}
+
+template <class Cell, class T>
+void backward_step(const BackwardStep<T>& s) {
+    constexpr int L = lanes<T>;
+    for (index u = s.unit_begin; u < s.unit_end; ++u) {
+        const index column = u * L, n = smaller(L, s.hidden - column);
+        for (index i = 0; i < s.rows; ++i) {
+            const index row = s.row[i];
+            BackwardUnit<T> unit;
+            unit.slots = s.gates + u * s.gates_stride + row * (Cell::slots * L);
+            T* dh = s.dh + u * s.state_stride + row * L;
+            unit.dh = load(dh);
+            if (s.doutput) unit.dh += load_first(s.doutput + s.doutput_offset[row] + column, n);
+            if (Cell::needs_h_prev)
+                unit.h_prev = load_first(s.h_prev + s.h_prev_offset[row] + column, n);
+            T* dc = nullptr;
+            if (Cell::has_c) {
+                dc = s.dc + u * s.state_stride + row * L;
+                unit.dc = load(dc);
+                if (s.dcells) unit.dc += load_first(s.dcells + s.dcells_offset[row] + column, n);
+                unit.c = load(s.c + u * s.c_stride + row * L);
+                unit.c_prev = load(s.c_prev + u * s.c_prev_stride + row * L);
+            }
+            Cell::template backward<T>(unit);
+            store(dh, unit.dh);
+            if (Cell::has_c) store(dc, unit.dc);
+            // Lanes beyond H are cleared: an infinite input makes NaN of their zero weights, which
+            // must not spread.
+            T* dslots = s.dgates + u * s.dgates_stride + row * (Cell::slots * L);
+            FASTRNN_UNROLL
+            for (int g = 0; g < Cell::slots; ++g)
+                store(dslots + g * L, first_lanes<T>(unit.dslots[g], n));
+        }
+    }
+}
+
+template <class Cell, class T>
+constexpr CellKernels<T> cell_kernels() {
+    CellKernels<T> k{Cell::slots,
+                     Cell::gates,
+                     Cell::x_slot,
+                     Cell::h_slot,
+                     {},
+                     {},
+                     Cell::units * Cell::gates,
+                     Cell::has_c,
+                     forward_step<Cell, T>,
+                     backward_step<Cell, T>};
+    for (int g = 0; g < Cell::gates; ++g) {
+        k.x_gate[g] = Cell::x_gate[g];
+        k.h_gate[g] = Cell::h_gate[g];
+    }
+    return k;
+}
+
+}  // namespace
+}  // namespace fastrnn

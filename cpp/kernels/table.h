@@ -1,0 +1,190 @@
+// What the kernels offer to the levels above: one table of function pointers per ISA and type.
+//
+// Layouts, with L = lanes of a register and U = ceil(H / L) registers of hidden units:
+//   gates    [U][rows][slots][L]  what a cell stores per unit and time step (each cell's file names
+//   its slots) units    [U][rows][L]         c, dh, dc: one value a unit packed   panels of P
+//   registers, each [K][P][L]; the last panel may be narrower
+// "rows" are (time step, sequence) pairs; a stride from one register of units to the next is a
+// `unit_stride`. Every pointer is owned by the caller and lives through the call. Rows are found
+// through offsets, so that any strides, any order of the sequences and both directions of time are
+// read in place.
+#pragma once
+
+#include "base/types.h"
+
+namespace fastrnn {
+
+// c = start + a b, or c += a b: each element one chain of fma in the order of K.
+template <class T>
+struct ProductArgs {
+    index rows = 0;
+    const T* a =
+        nullptr;  // row i: `runs` runs of `run` elements, `run_stride` apart, from a + a_offset[i]
+    const index* a_offset = nullptr;
+    index run = 0, runs = 1, run_stride = 0;  // K = run * runs
+    const T* b = nullptr;                     // packed
+    index vectors = 0, panel = 0;             // registers in a row of b, and in a panel
+    T* c =
+        nullptr;  // register v of row i: c + c_offset[i] + v / group * group_stride + v % group * L
+    const index* c_offset = nullptr;
+    index group = 1, group_stride = 0;
+    index columns = 0;         // elements of a row that exist; those beyond are not touched
+    const T* start = nullptr;  // [vectors * L], the first term of every chain; null: 0
+    bool add = false;          // c += the chain, instead of c = the chain
+};
+
+// c[m, n] (+)= sum over k of a[k, m] b[k, n], summed from 0 in the order of k, then added once.
+template <class T>
+struct OuterArgs {
+    index terms = 0;  // K
+    const T* a = nullptr;
+    index a_stride = 0;    // from a[k] to a[k + 1]
+    const T* b = nullptr;  // one panel [K][vectors][L]
+    index vectors = 0;     // 1 .. outer_panel
+    index m =
+        0;  // rows of c: those of group g = 0 .. m / width - 1 begin at c + group_row[g] * c_stride
+    index width = 0;        // elements of a in a group
+    index width_valid = 0;  // of them, those that have a row in c
+    const index* group_row = nullptr;
+    T* c = nullptr;
+    index c_stride = 0;
+    index columns = 0;  // of c, 1 .. vectors * L
+    bool add = false;
+};
+
+// One time step forward: the recurrent product on top of the input's part, and the cell's
+// equations.
+template <class T>
+struct ForwardStep {
+    index rows = 0;
+    const index* row =
+        nullptr;  // [rows] the sequences' numbers: their places in gates, c and every offset array
+    index unit_begin = 0, unit_end = 0;  // registers of hidden units
+    index hidden = 0;
+    const T* weight = nullptr;  // weight_hh, packed, from unit_begin on
+    const T* start = nullptr;   // [U * L], GRU: bias_hh of the candidate; null: 0
+    const T* h_prev = nullptr;  // sequence r: H elements from h_prev + h_prev_offset[r]
+    const index* h_prev_offset = nullptr;
+    T* h = nullptr;
+    const index* h_offset = nullptr;
+    T* gates = nullptr;  // in: the input's part; out: what the backward pass needs, if `keep`
+    index gates_stride = 0;
+    bool keep = false;
+    const T* c_prev = nullptr;
+    T* c = nullptr;
+    index c_prev_stride = 0, c_stride = 0;
+    T* cells = nullptr;  // the caller's copy of c, like h; may be null
+    const index* cells_offset = nullptr;
+};
+
+// One time step backward, from the gradient of h_t (and c_t) to those of the gates' arguments.
+template <class T>
+struct BackwardStep {
+    index rows = 0;
+    const index* row = nullptr;
+    index unit_begin = 0, unit_end = 0;
+    index hidden = 0;
+    const T* doutput = nullptr;  // may be null
+    const index* doutput_offset = nullptr;
+    const T* dcells = nullptr;  // may be null
+    const index* dcells_offset = nullptr;
+    T* dh = nullptr;  // in: the gradient from step t + 1; out: the part of it that bypasses the
+                      // product to t - 1
+    T* dc = nullptr;  // in: of c_t from step t + 1; out: of c_{t-1}
+    index state_stride = 0;
+    const T* gates = nullptr;
+    index gates_stride = 0;
+    const T* c = nullptr;
+    const T* c_prev = nullptr;
+    index c_stride = 0, c_prev_stride = 0;
+    const T* h_prev = nullptr;
+    const index* h_prev_offset = nullptr;
+    T* dgates = nullptr;
+    index dgates_stride = 0;
+};
+
+// A cell's numbers. The input's product fills slots x_slot .. x_slot + gates - 1, the recurrent one
+// works on h_slot ...; x_gate and h_gate say which of the parameters' blocks of H rows each of
+// those slots belongs to.
+template <class T>
+struct CellKernels {
+    int slots, gates, x_slot, h_slot;
+    int x_gate[4], h_gate[4];
+    int panel;  // registers in a panel of either weight
+    bool has_c;
+    void (*forward)(const ForwardStep<T>&);
+    void (*backward)(const BackwardStep<T>&);
+};
+
+// Packing. `gate` maps a register's place in a group of `gates` to a block of `hidden` rows of the
+// weight.
+template <class T>
+struct PackGates {
+    const T* weight = nullptr;  // [gates * hidden, K], rows `stride` apart
+    index stride = 0, hidden = 0, k = 0;
+    int gates = 1;
+    const int* gate = nullptr;
+    index unit_begin = 0, unit_end = 0, panel = 0;
+    T* packed = nullptr;
+};
+
+template <class T>
+struct AdamStep {
+    T lr, beta1, beta2, eps, weight_decay, grad_scale, correction1, correction2;
+};
+template <class T>
+struct SgdStep {
+    T lr, momentum, weight_decay, grad_scale;
+    bool nesterov;
+};
+
+template <class T>
+struct KernelTable {
+    const char* isa;
+    int lanes;
+    int product_panel;  // registers in a panel of a plain product's b, at most
+    int outer_panel;
+    CellKernels<T> cell[cell_count];
+
+    void (*product)(const ProductArgs<T>&);
+    void (*outer)(const OuterArgs<T>&);
+    // weight.T for the products with x and h: columns are (unit, gate), k runs along the weight's
+    // rows.
+    void (*pack_gates)(const PackGates<T>&);
+    // weight itself for dgates weight: k runs over (unit, gate, lane), padded units are rows of
+    // zeros; columns column_begin .. column_end of the weight, in panels of `product_panel`
+    // registers.
+    void (*pack_gates_transposed)(const PackGates<T>&, index column_begin, index column_end);
+    // weight.T [K, N] from weight [N, K], N = `columns`, in panels of `panel` registers.
+    void (*pack_columns)(const T* weight, index stride, index columns, index k, index panel,
+                         T* packed);
+    // packed[i][0 .. width) = source[offset[i]][0 .. columns), zeros beyond `columns`.
+    void (*pack_rows)(const T* source, const index* offset, index rows, index columns, index width,
+                      T* packed);
+    // sums[j] += the sum over rows of a[row][j], j < columns
+    void (*column_sums)(const T* a, index stride, index rows, index columns, T* sums);
+
+    void (*sigmoid)(const T* x, T* y, index n);
+    void (*tanh)(const T* x, T* y, index n);
+    // y = x * scale where the mask (philox.h) keeps, else 0, for units 0 .. n-1 of one row
+    void (*dropout_row)(const T* x, T* y, index n, std::uint64_t seed, std::uint32_t stream,
+                        std::uint32_t step, std::uint32_t row, std::uint32_t threshold, T scale);
+    // -log softmax(logits)[label]; dlogits (may be null) = weight * (softmax - one_hot)
+    T (*softmax_cross_entropy_row)(const T* logits, index classes, index label, T weight,
+                                   T* dlogits);
+    // losses[i]; dlogits (may be null) = weight * (sigmoid - target)
+    void (*binary_cross_entropy)(const T* logits, const T* targets, const T* weights, T* losses,
+                                 T* dlogits, index n);
+    double (*sum_of_squares)(const T* x, index n);
+    void (*add_to)(const T* x, T* y, index n);
+    void (*adam)(const AdamStep<T>&, T* p, const T* g, T* first, T* second, index n);
+    void (*sgd)(const SgdStep<T>&, T* p, const T* g, T* velocity, index n);
+    double (*fma_loop)(index iterations);  // returns the floating-point operations done
+};
+
+struct Kernels {
+    const KernelTable<float>* f32;
+    const KernelTable<double>* f64;
+};
+
+}  // namespace fastrnn

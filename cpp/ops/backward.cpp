@@ -1,0 +1,507 @@
+// The backward pass of a stack: the forward pass's layers, directions and steps in reverse.
+//
+// Time goes by in chunks. A chunk's time loop is serial in t and leaves the gradients of the gates'
+// arguments; the products with them (dx, dW_ih, dW_hh) and their sums (db) are then made for the
+// whole chunk at once, cut into tasks by output, never by token. Two buffers of gradients take
+// turns, so one barrier a chunk is enough.
+#include <algorithm>
+#include <memory>
+
+#include "ops/dropout.h"
+#include "ops/sharing.h"
+
+namespace fastrnn {
+namespace {
+
+// The longest single chain of additions in a sum over time and batch.
+constexpr index terms_in_a_chain = 1024;
+// Tasks per thread and chunk: enough for an even load where a neighbour holds one thread up.
+constexpr index tasks_per_thread = 4;
+
+// The arrays that one layer and direction after another works in.
+template <class T>
+struct Workspace {
+    Workspace(const Plan& plan, const KernelTable<T>& table, const CellKernels<T>& cell,
+              index threads, index input) {
+        const Schedule& schedule = plan.schedule;
+        const index L = table.lanes, hidden = plan.shape.hidden_size, units = ceil_div(hidden, L);
+        const index width = cell.slots * L, terms = units * cell.gates * L,
+                    states = units * schedule.batch * L;
+        index tokens = 0;
+        for (index c = 0; c < schedule.chunks(); ++c)
+            tokens = larger(tokens, schedule.chunk_tokens(c));
+        dh = Buffer<T>(states);
+        if (cell.has_c) {
+            dc = Buffer<T>(states);
+            c_start = Buffer<T>(states);
+        }
+        w_hh = Buffer<T>(terms * units * L);
+        w_ih = Buffer<T>(terms * round_up(input, L));
+        bias_sums = Buffer<T>(units * width);
+        for (auto& buffer : dgates)
+            buffer = Buffer<T>(units * ChunkLayout::padded(tokens * width, sizeof(T)));
+        panel_stride = smaller(tokens, terms_in_a_chain) * table.outer_panel * L;
+        panels = Buffer<T>(panel_stride * threads);
+        zeros = Buffer<T>(hidden);
+        std::fill_n(zeros.data(), hidden, T(0));
+    }
+
+    Buffer<T> dh, dc, c_start;  // [U][B][L]
+    Buffer<T> w_hh, w_ih;       // transposed and packed
+    Buffer<T> bias_sums;        // [U][slots][L]
+    Buffer<T> dgates[2];        // [U][tokens of a chunk][slots][L], chunk after chunk in turn
+    Buffer<T> panels;           // each member's packed columns of x or h
+    Buffer<T> zeros;            // [H]
+    index panel_stride;
+};
+
+// One layer and direction.
+template <class T>
+struct DirectionCall {
+    Tensor3<const T> x, output, doutput, dcells;
+    Tensor3<T> dx;
+    const T *h0, *c0, *dhn, *dcn;
+    T *dh0, *dc0;
+    LayerWeights<const T> weights;
+    LayerWeights<T> dweights;
+    index input;
+    bool reverse;
+};
+
+template <class T>
+class DirectionBackward {
+public:
+    DirectionBackward(const Plan& plan, const Cache<T>& cache, std::size_t which,
+                      const Sharing& sharing, index unit_panel, const Workspace<T>& work,
+                      const DirectionCall<T>& call)
+        : schedule_(plan.schedule),
+          sharing_(sharing),
+          call_(call),
+          work_(work),
+          cache_(cache),
+          table_(kernel_table<T>(cache.kernels)),
+          cell_(table_.cell[static_cast<int>(plan.shape.cell)]),
+          gates_(cache.gates[which].data()),
+          c_(cache.c[which].data()),
+          L_(table_.lanes),
+          hidden_(plan.shape.hidden_size),
+          input_(call.input),
+          units_(ceil_div(hidden_, L_)),
+          width_(cell_.slots * L_),
+          terms_(units_ * cell_.gates * L_),
+          unit_panel_(unit_panel),
+          x_(call.x, schedule_, call.reverse),
+          h_(call.output, schedule_, call.reverse),
+          doutput_(call.doutput, schedule_, call.reverse),
+          dcells_(call.dcells, schedule_, call.reverse),
+          dx_(call.dx, schedule_, call.reverse),
+          h0_offset_(static_cast<std::size_t>(schedule_.batch), 0),
+          next_task_(static_cast<std::size_t>(schedule_.chunks())) {
+        for (std::size_t i = 0; call.h0 && i < h0_offset_.size(); ++i)
+            h0_offset_[i] = schedule_.order[i] * hidden_;
+    }
+
+    void run(Team& team) {
+        const Share share(team, sharing_, schedule_.batch, units_, unit_panel_);
+        prepare(team, share);
+        team.barrier();
+        std::vector<index> a_offset, c_offset;
+        for (const index i : share.row) {
+            a_offset.push_back(i * width_ + cell_.h_slot * L_);
+            c_offset.push_back(i * L_);
+        }
+        for (index c = schedule_.chunks() - 1; c >= 0; --c) {
+            for (index s = schedule_.chunk_end(c) - 1; s >= schedule_.chunk_begin(c); --s) {
+                if (!team.cancelled()) {
+                    recurrent_product(share, s + 1, a_offset, c_offset);
+                    step(share, s);
+                }
+                if (share.by_units) team.barrier();
+            }
+            team.poll();
+            if (!share.by_units) team.barrier();
+            merged_products(team, c);
+        }
+        if (!team.cancelled()) {
+            recurrent_product(share, 0, a_offset, c_offset);
+            finish_states(share);
+        }
+        team.barrier();
+        if (team.rank() == 0 && !team.cancelled()) finish_biases();
+    }
+
+private:
+    // The weights transposed, the states' gradients, zeros where sums begin.
+    void prepare(Team& team, const Share& share) {
+        PackGates<T> args;
+        args.hidden = hidden_, args.gates = cell_.gates;
+        args.unit_begin = 0, args.unit_end = units_;
+        {
+            const Team::Range range = team.split(units_, unit_panel_);
+            args.weight = call_.weights.w_hh, args.stride = call_.weights.w_hh_stride,
+            args.gate = cell_.h_gate;
+            args.panel = unit_panel_, args.packed = work_.w_hh.data() + range.begin * L_ * terms_;
+            if (range.begin < range.end) {
+                table_.pack_gates_transposed(args, range.begin * L_,
+                                             smaller(hidden_, range.end * L_));
+            }
+        }
+        if (dx_.base) {
+            const Team::Range range = team.split(ceil_div(input_, L_), table_.product_panel);
+            args.weight = call_.weights.w_ih, args.stride = call_.weights.w_ih_stride,
+            args.gate = cell_.x_gate;
+            args.panel = table_.product_panel,
+            args.packed = work_.w_ih.data() + range.begin * L_ * terms_;
+            if (range.begin < range.end) {
+                table_.pack_gates_transposed(args, range.begin * L_,
+                                             smaller(input_, range.end * L_));
+            }
+        }
+        const auto start = [&](const T* from, T* to) {
+            for (index u = share.unit_begin; u < share.unit_end; ++u) {
+                for (const index i : share.row) {
+                    for (index lane = 0; lane < L_; ++lane) {
+                        const index unit = u * L_ + lane;
+                        to[(u * schedule_.batch + i) * L_ + lane] =
+                            from && unit < hidden_ ? from[schedule_.order[i] * hidden_ + unit]
+                                                   : T(0);
+                    }
+                }
+            }
+        };
+        start(call_.dhn, work_.dh.data());
+        if (cell_.has_c) {
+            start(call_.dcn, work_.dc.data());
+            start(call_.c0, work_.c_start.data());
+        }
+        if (team.rank() == 0) {
+            std::fill_n(work_.bias_sums.data(), units_ * width_, T(0));
+            if (schedule_.chunks() == 0) {  // no token: every gradient of a weight is 0
+                const index rows = cell_.gates * hidden_;
+                if (call_.dweights.w_ih) std::fill_n(call_.dweights.w_ih, rows * input_, T(0));
+                if (call_.dweights.w_hh) std::fill_n(call_.dweights.w_hh, rows * hidden_, T(0));
+            }
+        }
+    }
+
+    index token_in_chunk(index s) const {
+        return schedule_.first_token[s] -
+               schedule_.first_token[schedule_.chunk_begin(s / schedule_.chunk_steps)];
+    }
+
+    T* dgates_at(index s, index& unit_stride) const {
+        const index c = s / schedule_.chunk_steps;
+        unit_stride = ChunkLayout::padded(schedule_.chunk_tokens(c) * width_, sizeof(T));
+        return work_.dgates[c % 2].data() + token_in_chunk(s) * width_;
+    }
+
+    const T* c_at(index s, index& unit_stride) const {
+        if (s < 0) {
+            unit_stride = schedule_.batch * L_;
+            return work_.c_start.data();
+        }
+        const index c = s / schedule_.chunk_steps;
+        unit_stride = cache_.c_layout.unit_stride[c];
+        return c_ + cache_.c_layout.base[c] + token_in_chunk(s) * L_;
+    }
+
+    const T* h_before(index s, const index*& offset) const {
+        offset = s > 0 ? h_.offset.data() : h0_offset_.data();
+        return s > 0 ? h_.at(s - 1) : call_.h0 ? call_.h0 : work_.zeros.data();
+    }
+
+    // work_.dh{s-1} += W_hh^T dgates_s, for the sequences active at step s.
+    void recurrent_product(const Share& share, index s, const std::vector<index>& a_offset,
+                           const std::vector<index>& c_offset) {
+        if (s >= schedule_.steps || share.unit_begin >= share.unit_end) return;
+        ProductArgs<T> p;
+        p.rows = share.rows(schedule_.active[s]);
+        p.a = dgates_at(s, p.run_stride), p.a_offset = a_offset.data();
+        p.run = cell_.gates * L_, p.runs = units_;
+        p.b = work_.w_hh.data() + share.unit_begin * L_ * terms_;
+        p.vectors = share.unit_end - share.unit_begin, p.panel = unit_panel_;
+        p.c = work_.dh.data() + share.unit_begin * schedule_.batch * L_,
+        p.c_offset = c_offset.data();
+        p.group_stride = schedule_.batch * L_;
+        p.columns = p.vectors * L_;
+        p.add = true;
+        table_.product(p);
+    }
+
+    void step(const Share& share, index s) {
+        BackwardStep<T> a;
+        a.rows = share.rows(schedule_.active[s]);
+        a.row = share.row.data();
+        a.unit_begin = share.unit_begin, a.unit_end = share.unit_end;
+        a.hidden = hidden_;
+        a.doutput = doutput_.at(s), a.doutput_offset = doutput_.offset.data();
+        a.dcells = dcells_.at(s), a.dcells_offset = dcells_.offset.data();
+        a.dh = work_.dh.data(), a.dc = work_.dc.data(), a.state_stride = schedule_.batch * L_;
+        const index c = s / schedule_.chunk_steps;
+        a.gates = gates_ + cache_.gates_layout.base[c] + token_in_chunk(s) * width_;
+        a.gates_stride = cache_.gates_layout.unit_stride[c];
+        if (cell_.has_c) {
+            a.c = c_at(s, a.c_stride);
+            a.c_prev = c_at(s - 1, a.c_prev_stride);
+        }
+        a.h_prev = h_before(s, a.h_prev_offset);
+        a.dgates = dgates_at(s, a.dgates_stride);
+        cell_.backward(a);
+    }
+
+    // ---- what a whole chunk gives at once
+    // ---------------------------------------------------------------------------
+
+    // dW for one panel of its columns, from the rows that `source` gives for each step, for some
+    // registers of units.
+    struct WeightTask {
+        bool recurrent;
+        index column, unit_begin, unit_end;
+    };
+
+    void merged_products(Team& team, index c) {
+        const index tokens = schedule_.chunk_tokens(c), panel = table_.outer_panel * L_;
+        const index x_panels = call_.dweights.w_ih ? ceil_div(input_, panel) : 0;
+        const index h_panels = call_.dweights.w_hh ? ceil_div(hidden_, panel) : 0;
+        const index wanted = tasks_per_thread * team.size();
+        const index parts = team.size() == 1
+                                ? 1
+                                : smaller(units_, ceil_div(wanted, larger(1, x_panels + h_panels)));
+        const index dx_tasks = dx_.base ? smaller(wanted, ceil_div(tokens, 32)) : 0;
+        const index weight_tasks = (x_panels + h_panels) * parts;
+        for_tasks(team, next_task_[static_cast<std::size_t>(c)], weight_tasks + dx_tasks + 1,
+                  [&](index task) {
+                      if (task < weight_tasks) {
+                          const index part = task % parts, p = task / parts;
+                          weight_product(team, c,
+                                         {p >= x_panels, (p >= x_panels ? p - x_panels : p) * panel,
+                                          units_ * part / parts, units_ * (part + 1) / parts});
+                      } else if (task < weight_tasks + dx_tasks) {
+                          const index k = task - weight_tasks;
+                          input_gradient(c, tokens * k / dx_tasks, tokens * (k + 1) / dx_tasks);
+                      } else {
+                          index stride;
+                          const T* dgates = dgates_at(schedule_.chunk_begin(c), stride);
+                          for (index u = 0; u < units_; ++u) {
+                              for (index k = 0; k < tokens; k += terms_in_a_chain) {
+                                  table_.column_sums(dgates + u * stride + k * width_, width_,
+                                                     smaller(terms_in_a_chain, tokens - k), width_,
+                                                     work_.bias_sums.data() + u * width_);
+                              }
+                          }
+                      }
+                  });
+    }
+
+    void weight_product(const Team& team, index c, const WeightTask& task) {
+        const index columns =
+            smaller(table_.outer_panel * L_, (task.recurrent ? hidden_ : input_) - task.column);
+        const index width = round_up(columns, L_), tokens = schedule_.chunk_tokens(c);
+        T* const panel = work_.panels.data() + team.rank() * work_.panel_stride;
+        const int slot = task.recurrent ? cell_.h_slot : cell_.x_slot;
+        const int* gate = task.recurrent ? cell_.h_gate : cell_.x_gate;
+        OuterArgs<T> a;
+        a.a_stride = width_;
+        a.b = panel, a.vectors = width / L_;
+        a.m = cell_.gates * L_, a.width = L_;
+        a.c = (task.recurrent ? call_.dweights.w_hh : call_.dweights.w_ih) + task.column;
+        a.c_stride = task.recurrent ? hidden_ : input_;
+        a.columns = columns;
+        a.add = c != schedule_.chunks() - 1;
+        index stride;
+        const T* const dgates = dgates_at(schedule_.chunk_begin(c), stride);
+        for (index first = 0; first < tokens; first += terms_in_a_chain, a.add = true) {
+            const index end = smaller(tokens, first + terms_in_a_chain);
+            pack_panel(c, task, first, end, columns, width, panel);
+            a.terms = end - first;
+            for (index u = task.unit_begin; u < task.unit_end; ++u) {
+                index group_row[4];
+                for (int g = 0; g < cell_.gates; ++g) group_row[g] = gate[g] * hidden_ + u * L_;
+                a.group_row = group_row;
+                a.width_valid = smaller(L_, hidden_ - u * L_);
+                a.a = dgates + u * stride + first * width_ + slot * L_;
+                table_.outer(a);
+            }
+        }
+    }
+
+    // Columns of x (or of h one step earlier) for the tokens first .. end - 1 of a chunk.
+    void pack_panel(index c, const WeightTask& task, index first, index end, index columns,
+                    index width, T* panel) {
+        for (index s = schedule_.chunk_begin(c); s < schedule_.chunk_end(c); ++s) {
+            const index token = token_in_chunk(s);
+            const index from = larger(first, token), to = smaller(end, token + schedule_.active[s]);
+            if (from >= to) continue;
+            const index* offset = x_.offset.data();
+            const T* source = task.recurrent ? h_before(s, offset) : x_.at(s);
+            table_.pack_rows(source + task.column, offset + (from - token), to - from, columns,
+                             width, panel + (from - first) * width);
+        }
+    }
+
+    // dx = W_ih^T dgates for the tokens first .. end - 1 of a chunk.
+    void input_gradient(index c, index first, index end) {
+        std::vector<index> a_offset, c_offset;
+        for (index s = schedule_.chunk_begin(c); s < schedule_.chunk_end(c); ++s) {
+            const index token = token_in_chunk(s);
+            for (index k = larger(first, token); k < smaller(end, token + schedule_.active[s]);
+                 ++k) {
+                a_offset.push_back(k * width_ + cell_.x_slot * L_);
+                c_offset.push_back(s * dx_.step + dx_.offset[k - token]);
+            }
+        }
+        ProductArgs<T> p;
+        p.rows = end - first;
+        p.a = dgates_at(schedule_.chunk_begin(c), p.run_stride), p.a_offset = a_offset.data();
+        p.run = cell_.gates * L_, p.runs = units_;
+        p.b = work_.w_ih.data(), p.vectors = ceil_div(input_, L_), p.panel = table_.product_panel;
+        p.c = dx_.base, p.c_offset = c_offset.data();
+        p.group_stride = L_;
+        p.columns = input_;
+        p.add = call_.reverse;  // on top of the forward direction's part
+        table_.product(p);
+    }
+
+    // ---- the end
+    // ----------------------------------------------------------------------------------------------------
+
+    void finish_states(const Share& share) {
+        const auto write = [&](const T* from, T* to) {
+            if (!to) return;
+            for (index unit = share.unit_begin * L_; unit < smaller(hidden_, share.unit_end * L_);
+                 ++unit) {
+                for (const index i : share.row) {
+                    to[schedule_.order[i] * hidden_ + unit] =
+                        from[(unit / L_ * schedule_.batch + i) * L_ + unit % L_];
+                }
+            }
+        };
+        write(work_.dh.data(), call_.dh0);
+        if (cell_.has_c) write(work_.dc.data(), call_.dc0);
+    }
+
+    void finish_biases() {
+        const auto write = [&](T* to, int slot, const int* gate) {
+            if (!to) return;
+            for (int j = 0; j < cell_.gates; ++j) {
+                for (index unit = 0; unit < hidden_; ++unit) {
+                    to[gate[j] * hidden_ + unit] =
+                        work_.bias_sums[unit / L_ * width_ + (slot + j) * L_ + unit % L_];
+                }
+            }
+        };
+        write(call_.dweights.b_ih, cell_.x_slot, cell_.x_gate);
+        write(call_.dweights.b_hh, cell_.h_slot, cell_.h_gate);
+    }
+
+    const Schedule& schedule_;
+    const Sharing sharing_;
+    const DirectionCall<T>& call_;
+    const Workspace<T>& work_;
+    const Cache<T>& cache_;
+    const KernelTable<T>& table_;
+    const CellKernels<T>& cell_;
+    const T* const gates_;
+    const T* const c_;
+    const index L_, hidden_, input_, units_;
+    const index width_;       // elements of a sequence's gates in one register of units
+    const index terms_;       // K of the products with dgates
+    const index unit_panel_;  // registers in a panel of the recurrent weights
+    const TimeView<const T> x_, h_, doutput_, dcells_;
+    const TimeView<T> dx_;
+    std::vector<index> h0_offset_;
+    std::vector<std::atomic<index>> next_task_;  // [chunks]
+};
+
+template <class T>
+void zero_past_the_end(const Plan& plan, const Tensor3<T>& t, index width) {
+    if (!t.data) return;
+    for (std::size_t i = 0; i < plan.schedule.order.size(); ++i) {
+        for (index s = plan.schedule.length[i]; s < plan.shape.steps; ++s) {
+            std::fill_n(t.data + s * t.time_stride + plan.schedule.order[i] * t.batch_stride, width,
+                        T(0));
+        }
+    }
+}
+
+}  // namespace
+
+template <class T>
+void recurrent_backward(const Plan& plan, const Cache<T>& cache, const BackwardCall<T>& call) {
+    const RecurrentShape& shape = plan.shape;
+    const KernelTable<T>& table = kernel_table<T>(cache.kernels);
+    const index D = shape.directions, H = shape.hidden_size, width = D * H, state = shape.batch * H;
+    const bool dropping = shape.dropout > 0;
+
+    const CellKernels<T>& cell = table.cell[static_cast<int>(shape.cell)];
+    const Sharing sharing = share_stack<T>(plan, table, 2, 1);
+    index unit_panel = table.product_panel;
+    if (sharing.by_units)
+        unit_panel = larger(1, smaller(unit_panel, ceil_div(H, table.lanes) / sharing.threads));
+
+    const Workspace<T> work(plan, table, cell, sharing.threads,
+                            larger(shape.input_size, shape.layers > 1 ? shape.layer_input(1) : 0));
+    // The gradients between layers, two in turn.
+    Buffer<T> between[2];
+    for (index i = 0; i < smaller(2, shape.layers - 1); ++i)
+        between[i] = Buffer<T>(shape.steps * shape.batch * width);
+    const auto gradient_of_output = [&](index layer) {
+        return Tensor3<T>{between[layer % 2].data(), shape.batch * width, width};
+    };
+    const auto kept = [&](const std::vector<Buffer<T>>& buffers, index layer) {
+        return Tensor3<const T>{buffers[static_cast<std::size_t>(layer)].data(),
+                                shape.batch * width, width};
+    };
+
+    std::vector<DirectionCall<T>> calls;
+    for (index which = 0; which < shape.layers * D; ++which) {
+        const index layer = which / D, direction = which % D, column = direction * H;
+        const bool last = layer == shape.layers - 1;
+        const auto part = [&](auto tensor) {
+            if (tensor.data) tensor.data += column;
+            return tensor;
+        };
+        DirectionCall<T> c;
+        c.x = layer == 0 ? call.x
+                         : kept(dropping ? cache.layer_dropped : cache.layer_output, layer - 1);
+        c.output = part(last ? call.output : kept(cache.layer_output, layer));
+        const Tensor3<T> inner = gradient_of_output(layer);
+        c.doutput =
+            part(last ? call.doutput
+                      : Tensor3<const T>{inner.data, inner.time_stride, inner.batch_stride});
+        c.dcells = part(last ? call.dcells : Tensor3<const T>{});
+        c.dx = layer == 0 ? call.dx : gradient_of_output(layer - 1);
+        const auto states = [&](auto* all) { return all ? all + which * state : nullptr; };
+        c.h0 = states(call.h0), c.c0 = states(call.c0), c.dhn = states(call.dhn),
+        c.dcn = states(call.dcn);
+        c.dh0 = states(call.dh0), c.dc0 = states(call.dc0);
+        c.weights = call.weights[static_cast<std::size_t>(which)];
+        c.dweights = call.dweights[static_cast<std::size_t>(which)];
+        c.input = shape.layer_input(layer);
+        c.reverse = direction == 1;
+        calls.push_back(c);
+    }
+    std::vector<std::unique_ptr<DirectionBackward<T>>> directions;
+    for (std::size_t which = 0; which < calls.size(); ++which) {
+        directions.push_back(std::make_unique<DirectionBackward<T>>(
+            plan, cache, which, sharing, unit_panel, work, calls[which]));
+    }
+
+    zero_past_the_end(plan, call.dx, shape.input_size);
+    run(sharing.threads, [&](Team& team) {
+        for (index layer = shape.layers - 1; layer >= 0; --layer) {
+            for (index d = 0; d < D; ++d)
+                directions[static_cast<std::size_t>(layer * D + d)]->run(team);
+            if (layer > 0 && dropping) {
+                const Tensor3<T> gradient = gradient_of_output(layer - 1);
+                drop_tokens<T>(team, plan, table, layer - 1, gradient, gradient);
+                team.barrier();
+            }
+        }
+    });
+}
+
+template void recurrent_backward(const Plan&, const Cache<float>&, const BackwardCall<float>&);
+template void recurrent_backward(const Plan&, const Cache<double>&, const BackwardCall<double>&);
+
+}  // namespace fastrnn

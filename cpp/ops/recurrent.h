@@ -1,0 +1,112 @@
+// Stacks of recurrent layers: what the bindings call. The time loop is in forward.cpp and
+// backward.cpp, once for all cells, directions and ways of sharing the work.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "base/memory.h"
+#include "dispatch/isa.h"
+#include "ops/schedule.h"
+
+namespace fastrnn {
+
+struct RecurrentShape {
+    Cell cell = Cell::lstm;
+    index steps = 0, batch = 0, input_size = 0, hidden_size = 0;
+    index layers = 1, directions = 1;
+    double dropout = 0;  // between layers, in training
+    std::uint64_t seed = 0;
+    bool training = false;
+
+    index layer_input(index layer) const {
+        return layer == 0 ? input_size : directions * hidden_size;
+    }
+};
+
+// One validated description of a call: the shape and the lengths.
+struct Plan {
+    Plan(const RecurrentShape& s, const std::int64_t* lengths)
+        : shape(s), schedule(s.steps, s.batch, lengths), ragged(lengths != nullptr) {}
+    const RecurrentShape shape;
+    const Schedule schedule;
+    const bool ragged;
+};
+
+// PyTorch's parameters of one layer and direction; rows of the matrices may be further apart than
+// they are long.
+template <class T>
+struct LayerWeights {
+    T* w_ih = nullptr;  // [gates * H, K]
+    T* w_hh = nullptr;  // [gates * H, H]
+    T* b_ih = nullptr;  // [gates * H] or null
+    T* b_hh = nullptr;
+    index w_ih_stride = 0, w_hh_stride = 0;
+};
+
+// The packed form of one layer and direction, for the forward pass.
+template <class T>
+struct PackedLayer {
+    Buffer<T> w_ih, w_hh;
+    Buffer<T> start;            // [U][gates][L] the first term of the input's product: the biases
+    Buffer<T> start_recurrent;  // [U * L] GRU: the bias inside the reset gate's reach
+};
+
+template <class T>
+struct PackedStack {
+    Kernels kernels;
+    std::vector<PackedLayer<T>> layers;  // layer * directions + direction
+    index bytes() const;
+};
+
+// What the backward pass needs besides x, the weights and the output.
+template <class T>
+struct Cache {
+    Kernels kernels;
+    ChunkLayout gates_layout, c_layout;
+    std::vector<Buffer<T>> gates, c;       // per layer and direction
+    std::vector<Buffer<T>> layer_output;   // [layers - 1] [T, B, D * H]
+    std::vector<Buffer<T>> layer_dropped;  // the same after dropout; empty without
+    index bytes() const;
+};
+
+template <class T>
+struct ForwardCall {
+    Tensor3<const T> x;
+    std::vector<LayerWeights<const T>> weights;  // per layer and direction; empty if packed
+    const PackedStack<T>* packed = nullptr;
+    const T* h0 = nullptr;  // [layers * directions, B, H]; null: zeros
+    const T* c0 = nullptr;
+    Tensor3<T> output;
+    T* hn = nullptr;
+    T* cn = nullptr;
+    Tensor3<T> cells;  // of the last layer; data may be null
+};
+
+template <class T>
+struct BackwardCall {
+    Tensor3<const T> x;
+    std::vector<LayerWeights<const T>> weights;
+    const T* h0 = nullptr;
+    const T* c0 = nullptr;
+    Tensor3<const T> output;
+    Tensor3<const T> doutput, dcells;  // data may be null
+    const T* dhn = nullptr;
+    const T* dcn = nullptr;
+    Tensor3<T> dx;  // data may be null
+    T* dh0 = nullptr;
+    T* dc0 = nullptr;
+    std::vector<LayerWeights<T>> dweights;  // contiguous
+};
+
+template <class T>
+PackedStack<T> pack_stack(const Plan& plan, const std::vector<LayerWeights<const T>>& weights);
+
+// The cache is empty unless plan.shape.training.
+template <class T>
+std::unique_ptr<Cache<T>> recurrent_forward(const Plan& plan, const ForwardCall<T>& call);
+
+template <class T>
+void recurrent_backward(const Plan& plan, const Cache<T>& cache, const BackwardCall<T>& call);
+
+}  // namespace fastrnn

@@ -1,0 +1,79 @@
+// Which sequences are active at which step, and where their rows lie.
+//
+// Inside the time loop sequences are sorted by length, the longest first, so that those active at
+// step s are the first active[s]; the caller's order is kept in `order`. Step s of the reverse
+// direction is a sequence's s-th step from its own end, so both directions share one schedule. A
+// "token" is one (step, sequence) pair; tokens are numbered step by step, and work and memory go by
+// tokens, not by T * B.
+#pragma once
+
+#include <vector>
+
+#include "base/types.h"
+
+namespace fastrnn {
+
+struct Schedule {
+    Schedule(index steps, index batch,
+             const std::int64_t* lengths);  // lengths: [batch], each 0 .. steps; null: all full
+
+    index steps;  // of the longest sequence
+    index batch;
+    std::vector<index> order;        // [batch] the caller's row of each sorted sequence
+    std::vector<index> length;       // [batch] of each sorted sequence
+    std::vector<index> active;       // [steps]
+    std::vector<index> first_token;  // [steps + 1]
+
+    // Sums over time are made chunk by chunk. Chunks are aligned to absolute steps and their size
+    // depends on the batch alone, so that neither threads nor memory modes change a sum.
+    index chunk_steps;
+    index chunks() const { return ceil_div(steps, chunk_steps); }
+    index chunk_begin(index c) const { return c * chunk_steps; }
+    index chunk_end(index c) const { return smaller(steps, (c + 1) * chunk_steps); }
+    index tokens() const { return first_token[steps]; }
+    index chunk_tokens(index c) const {
+        return first_token[chunk_end(c)] - first_token[chunk_begin(c)];
+    }
+};
+
+// Where a [U][tokens of a chunk][width] array keeps each chunk: chunk after chunk, each with its
+// own stride from one register of units to the next, which avoids multiples of 4 KiB.
+struct ChunkLayout {
+    ChunkLayout() = default;
+    ChunkLayout(const Schedule& schedule, index units, index width, index element_size);
+    std::vector<index> base, unit_stride;  // [chunks]
+    index total = 0;
+
+    static index padded(index elements, index element_size);
+};
+
+// A [T, B, F] array with a contiguous last axis.
+template <class T>
+struct Tensor3 {
+    T* data = nullptr;
+    index time_stride = 0, batch_stride = 0;
+};
+
+// The same array as one direction of time walks it: the row of sequence i at step s is at(s) +
+// offset[i].
+template <class T>
+struct TimeView {
+    TimeView() = default;
+    TimeView(const Tensor3<T>& tensor, const Schedule& schedule, bool reverse)
+        : base(tensor.data), step(reverse ? -tensor.time_stride : tensor.time_stride) {
+        if (!base) return;
+        offset.resize(static_cast<std::size_t>(schedule.batch));
+        for (std::size_t i = 0; i < offset.size(); ++i) {
+            const index last = larger(0, schedule.length[i] - 1);
+            offset[i] =
+                schedule.order[i] * tensor.batch_stride + (reverse ? last * tensor.time_stride : 0);
+        }
+    }
+    T* at(index s) const { return base ? base + s * step : nullptr; }
+
+    T* base = nullptr;
+    index step = 0;
+    std::vector<index> offset;
+};
+
+}  // namespace fastrnn

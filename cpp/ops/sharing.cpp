@@ -1,0 +1,44 @@
+#include "ops/sharing.h"
+
+namespace fastrnn {
+namespace {
+
+// Coarse figures of a current core; only their ratios matter. See bench/NOTES.md for what they were
+// held against.
+constexpr double flops_per_second = 80e9;
+constexpr double near_bytes_per_second = 100e9;  // weights that stay in the core's own cache
+constexpr double far_bytes_per_second = 15e9;    // weights that stream from the shared one
+constexpr double near_bytes = 1 << 20;
+constexpr double barrier_seconds = 1e-6;
+
+double step_seconds(double flops, double bytes) {
+    const double stream =
+        bytes / (bytes > near_bytes ? far_bytes_per_second : near_bytes_per_second);
+    const double work = flops / flops_per_second;
+    return work > stream ? work : stream;
+}
+
+}  // namespace
+
+Sharing choose_sharing(double call_flops, double step_flops, double weight_bytes, index batch,
+                       index unit_groups) {
+    Sharing best;
+    const int most = threads_worth(call_flops, larger(batch, unit_groups));
+    double best_seconds = step_seconds(step_flops, weight_bytes);
+    for (int n = 2; n <= most; ++n) {
+        const double rows =
+            static_cast<double>(ceil_div(batch, n)) / static_cast<double>(larger(1, batch));
+        const double by_rows = step_seconds(step_flops * rows, weight_bytes);
+        const double part =
+            static_cast<double>(ceil_div(unit_groups, n)) / static_cast<double>(unit_groups);
+        const double by_units =
+            step_seconds(step_flops * part, weight_bytes * part) + barrier_seconds;
+        if (by_rows < best_seconds) best = {false, n}, best_seconds = by_rows;
+        if (by_units < best_seconds) best = {true, n}, best_seconds = by_units;
+    }
+    // A team that was asked for explicitly above the machine's size is honoured where there is work
+    // for it.
+    return best;
+}
+
+}  // namespace fastrnn

@@ -1,0 +1,62 @@
+// How a team shares one layer's time loop.
+//
+// By rows: each member takes every size-th sequence and walks through time alone, without a
+// barrier. By units: each member owns a range of hidden units, and with it a slice of the weights
+// that stays in its own cache, and all meet once a step. Neither changes a bit of the results.
+#pragma once
+
+#include <vector>
+
+#include "ops/recurrent.h"
+#include "parallel/team.h"
+
+namespace fastrnn {
+
+struct Sharing {
+    bool by_units = false;
+    int threads = 1;
+};
+
+// `weight_bytes`: of the recurrent weights that one step reads; `step_flops`: of one step with all
+// sequences; `unit_groups`: parts that the hidden units can be cut into.
+Sharing choose_sharing(double call_flops, double step_flops, double weight_bytes, index batch,
+                       index unit_groups);
+
+// For every layer of a stack alike; `products` is 1 for the forward pass, 2 for the backward pass.
+template <class T>
+Sharing share_stack(const Plan& plan, const KernelTable<T>& table, int products, index unit_grain) {
+    const RecurrentShape& s = plan.shape;
+    const double gates = table.cell[static_cast<int>(s.cell)].gates,
+                 H = static_cast<double>(s.hidden_size);
+    double row_flops = 0;
+    for (index layer = 0; layer < s.layers; ++layer) {
+        row_flops += 2 * gates * H * (static_cast<double>(s.layer_input(layer)) + H);
+    }
+    const double tokens = static_cast<double>(plan.schedule.tokens());
+    return choose_sharing(row_flops * tokens * static_cast<double>(products * s.directions),
+                          2 * gates * H * H * static_cast<double>(s.batch),
+                          gates * H * H * sizeof(T), s.batch,
+                          ceil_div(ceil_div(s.hidden_size, table.lanes), unit_grain));
+}
+
+// One member's part: which sequences, which registers of units.
+struct Share {
+    Share(const Team& team, const Sharing& sharing, index batch, index units, index unit_grain)
+        : by_units(sharing.by_units),
+          first(by_units ? 0 : team.rank()),
+          every(by_units ? 1 : team.size()) {
+        const Team::Range range = by_units ? team.split(units, unit_grain) : Team::Range{0, units};
+        unit_begin = range.begin;
+        unit_end = range.end;
+        for (index i = first; i < batch; i += every) row.push_back(i);
+    }
+    // How many of this member's sequences are among the first `active`.
+    index rows(index active) const { return active > first ? ceil_div(active - first, every) : 0; }
+
+    bool by_units;
+    index first, every;
+    index unit_begin, unit_end;
+    std::vector<index> row;
+};
+
+}  // namespace fastrnn

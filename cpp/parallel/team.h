@@ -1,0 +1,77 @@
+// Threads: the only place that knows OpenMP.
+//
+// run(n, body) opens one parallel region; the body gets its Team and does everything inside:
+// splitting, barriers, tasks. Inside a region denormals are flushed; the caller's floating-point
+// mode is restored.
+#pragma once
+
+#include <atomic>
+#include <functional>
+
+#include "base/types.h"
+
+namespace fastrnn {
+
+// Thrown by run() when the poll function asked to stop; what the region was writing is then
+// incomplete.
+struct Interrupted {};
+
+// Called now and then by the thread that called run(); true asks the region to stop.
+void set_poll(bool (*poll)());
+
+int get_num_threads();
+void set_num_threads(int n);
+// Threads for work that may be cut into `pieces`, of `flops` floating-point operations in all.
+int threads_worth(double flops, index pieces);
+
+// Sense-reversing: spins briefly, then yields, so that a neighbour on the same core costs its share
+// and no more.
+class Barrier {
+public:
+    explicit Barrier(int size) : size_(size) {}
+    void wait();
+
+private:
+    const int size_;
+    alignas(64) std::atomic<int> arrived_{0};
+    alignas(64) std::atomic<unsigned> generation_{0};
+};
+
+class Team {
+public:
+    int rank() const { return rank_; }
+    int size() const { return size_; }
+    void barrier() { shared_.barrier.wait(); }
+    // After an interruption the bodies skip their work but still meet at every barrier.
+    bool cancelled() const { return shared_.cancelled.load(std::memory_order_relaxed); }
+    void poll();  // does nothing except now and then on rank 0
+
+    struct Range {
+        index begin, end;
+    };
+    Range split(index n,
+                index grain = 1) const;  // this member's contiguous part of 0 .. n, in whole grains
+
+private:
+    struct Shared {
+        Barrier barrier;
+        std::atomic<bool> cancelled{false};
+    };
+    Team(int rank, int size, Shared& shared) : rank_(rank), size_(size), shared_(shared) {}
+    const int rank_, size_;
+    Shared& shared_;
+    friend void run(int, const std::function<void(Team&)>&);
+};
+
+void run(int threads, const std::function<void(Team&)>& body);
+
+// Calls body(i) for i = 0 .. n-1, whichever member is free taking the next; `next` must start at 0.
+template <class Body>
+void for_tasks(Team& team, std::atomic<index>& next, index n, const Body& body) {
+    for (index i; (i = next.fetch_add(1, std::memory_order_relaxed)) < n && !team.cancelled();) {
+        body(i);
+        team.poll();
+    }
+}
+
+}  // namespace fastrnn

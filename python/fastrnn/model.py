@@ -1,0 +1,383 @@
+"""Sequential: layers one after another, trained together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from fastrnn import _check, losses, metrics, optimizers, saving, training
+from fastrnn._typing import Array, Floating, Shape
+from fastrnn.callbacks import Callback, History
+from fastrnn.data import ArrayBatches
+from fastrnn.layers.base import Layer
+from fastrnn.layers.dense import Dense
+from fastrnn.layers.recurrent import RecurrentLayer
+
+
+class Sequential:
+    """Layers, each working on the output of the one before.
+
+    Parameters
+    ----------
+    layers : iterable of Layer, optional
+        More can be added with `add`.
+
+    Attributes
+    ----------
+    metadata : dict of str to str
+        What `save` was given besides the model, after `load`.
+    stop_training : bool
+        A callback sets it to end `fit` after the batch.
+    """
+
+    def __init__(self, layers: Iterable[Layer] = ()) -> None:
+        self.layers: list[Layer] = []
+        self.input_shape: Shape | None = None
+        self.loss: losses.Loss | None = None
+        self.optimizer: optimizers.Optimizer | None = None
+        self.metrics: list[metrics.Metric] = []
+        self.metadata: dict[str, str] = {}
+        self.stop_training = False
+        for layer in layers:
+            self.add(layer)
+
+    # ---- layers and parameters -------------------------------------------------------------------
+
+    def add(self, layer: Layer) -> None:
+        """Append a layer; one without a name of its own is numbered if another has its name."""
+        if not isinstance(layer, Layer):
+            raise TypeError(f"layer: expected a Layer, got {layer!r}")
+        if isinstance(layer, RecurrentLayer) and layer.return_state:
+            raise ValueError(
+                f"layer {layer.name!r}: return_state gives several arrays, a Sequential passes one"
+            )
+        if self.input_shape is not None:
+            raise RuntimeError("layer: the model is built, layers can no longer be added")
+        names = {other.name for other in self.layers}
+        if layer.named and layer.name in names:
+            raise ValueError(f"layer: the model already has one named {layer.name!r}")
+        base, number = layer.name, 0
+        while layer.name in names:
+            number += 1
+            layer.name = f"{base}_{number}"
+        self.layers.append(layer)
+
+    @property
+    def built(self) -> bool:
+        """Whether the parameters exist."""
+        return self.input_shape is not None
+
+    def build(self, input_shape: Shape) -> None:
+        """Create all parameters for inputs of this shape, e.g. (None, None) for ids [B, T]."""
+        if not self.layers:
+            raise RuntimeError("the model has no layers: add one")
+        if self.built:
+            return
+        shape = tuple(input_shape)
+        for layer in self.layers:
+            layer.ensure_built(shape)
+            shape = layer.output_shape(shape)
+        self.input_shape = tuple(input_shape)
+
+    @property
+    def parameters(self) -> dict[str, Floating]:
+        """All parameters, as "layer.parameter", in the layers' order."""
+        return {
+            f"{layer.name}.{name}": parameter
+            for layer in self.layers
+            for name, parameter in layer.parameters.items()
+        }
+
+    @property
+    def gradients(self) -> dict[str, Floating]:
+        """What the last `backward` left of gradients, under the parameters' names."""
+        return {
+            f"{layer.name}.{name}": gradient
+            for layer in self.layers
+            for name, gradient in layer.gradients.items()
+        }
+
+    def get_weights(self) -> list[Floating]:
+        """Return copies of all parameters, in the layers' order."""
+        return [parameter.copy() for parameter in self._built_parameters().values()]
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Replace all parameters with ``weights``, as `get_weights` returns them."""
+        parameters = self._built_parameters()
+        if len(weights) != len(parameters):
+            raise ValueError(f"weights: expected {len(parameters)} arrays, got {len(weights)}")
+        arrays = [np.asarray(weight) for weight in weights]
+        for (name, parameter), array in zip(parameters.items(), arrays, strict=True):
+            if array.shape != parameter.shape:
+                raise ValueError(
+                    f"weights: expected shape {parameter.shape} for {name}, got {array.shape}"
+                )
+        for parameter, array in zip(parameters.values(), arrays, strict=True):
+            parameter[...] = array
+
+    def count_params(self) -> int:
+        """Return the number of numbers in all parameters."""
+        return sum(parameter.size for parameter in self._built_parameters().values())
+
+    def summary(self, print_fn: Callable[[str], object] = print) -> None:
+        """Print a table of the layers, their output shapes and numbers of parameters."""
+        if self.input_shape is None:
+            raise RuntimeError("the model has no shapes yet: call build(input_shape) first")
+        rows = [("layer", "class", "output shape", "parameters")]
+        shape = self.input_shape
+        for layer in self.layers:
+            shape = layer.output_shape(shape)
+            spelled = _check.spell(shape).replace("any", "-")
+            rows.append((layer.name, type(layer).__name__, spelled, f"{layer.count_params():,}"))
+        widths = [max(len(row[column]) for row in rows) for column in range(4)]
+        for row in rows:
+            texts = [text.ljust(width) for text, width in zip(row[:3], widths[:3], strict=True)]
+            print_fn("  ".join([*texts, row[3].rjust(widths[3])]))
+        print_fn(f"parameters in all: {self.count_params():,}")
+
+    def reset_states(self) -> None:
+        """Let all stateful layers begin the next batch with zeros."""
+        for layer in self.layers:
+            layer.reset_states()
+
+    def get_states(self) -> list[Any]:
+        """Return what stateful layers carry, for `set_states`."""
+        return [layer.get_states() for layer in self.layers]
+
+    def set_states(self, states: Sequence[Any]) -> None:
+        """Put back what `get_states` returned."""
+        for layer, state in zip(self.layers, states, strict=True):
+            layer.set_states(state)
+
+    def _built_parameters(self) -> dict[str, Floating]:
+        if not self.built:
+            raise RuntimeError("the model has no parameters yet: call build(input_shape) first")
+        return self.parameters
+
+    # ---- forward and backward --------------------------------------------------------------------
+
+    def __call__(self, x: Any, *, training: bool = False) -> Floating:
+        """Return the output for one batch."""
+        return self._through(self.layers, x, training)
+
+    def logits(self, x: Any, *, training: bool = False) -> Floating:
+        """Return the output for one batch before the activation of the last layer, a `Dense`."""
+        last = self._last_dense()
+        return last.logits(self._through(self.layers[:-1], x, training), training=training)
+
+    def activate(self, logits: Floating) -> Floating:
+        """Return the output that belongs to what `logits` returned."""
+        return self._last_dense().activate(logits)
+
+    def ends_in(self, activation: str | None) -> bool:
+        """Whether the last layer is a `Dense` with this activation."""
+        last = self.layers[-1] if self.layers else None
+        return isinstance(last, Dense) and last.activation == activation
+
+    def backward(self, dy: Array, *, of_logits: bool = False) -> None:
+        """Set the layers' gradients from the gradient of ``model(x, training=True)``.
+
+        With ``of_logits`` from that of ``model.logits(x, training=True)``. Layers before the first
+        one that is trained are left out.
+        """
+        trained = [i for i, layer in enumerate(self.layers) if layer.trainable and layer.parameters]
+        first, gradient = min(trained, default=len(self.layers)), dy
+        for index in reversed(range(first, len(self.layers))):
+            layer = self.layers[index]
+            need_dx = index > first
+            if of_logits and isinstance(layer, Dense) and index == len(self.layers) - 1:
+                dx = layer.logits_backward(gradient, need_dx=need_dx)
+            else:
+                dx = layer.backward(gradient, need_dx=need_dx)
+            if dx is not None:
+                gradient = dx
+
+    def _last_dense(self) -> Dense:
+        last = self.layers[-1] if self.layers else None
+        if not isinstance(last, Dense):
+            raise TypeError("expected a model that ends in a Dense layer")
+        return last
+
+    def _through(self, layers: Sequence[Layer], x: Any, training: bool) -> Floating:
+        value: Array = np.asarray(x)
+        self.build((None, *value.shape[1:]))
+        for layer in layers:
+            value = layer(value, training=training)
+        return value
+
+    # ---- training --------------------------------------------------------------------------------
+
+    def compile(
+        self,
+        optimizer: str | optimizers.Optimizer,
+        loss: str | losses.Loss,
+        metrics: Sequence[str | metrics.Metric] = (),
+    ) -> None:
+        """Say what is minimised, how, and what is shown besides.
+
+        Parameters
+        ----------
+        optimizer : Optimizer or {"adam", "sgd"}
+            A name stands for the defaults.
+        loss : Loss or {"binary_crossentropy", "sparse_categorical_crossentropy"}
+            A name stands for probabilities, that is for a model that ends in sigmoid or softmax.
+        metrics : sequence of Metric or "accuracy"
+            What is computed besides the loss.
+        """
+        self.optimizer = optimizers.get(optimizer)
+        self.loss = losses.get(loss)
+        self.metrics = [_get_metric(metric, self.loss) for metric in metrics]
+
+    def train_on_batch(self, x: Any, y: Any, *, return_dict: bool = False) -> Any:
+        """Take one step on one batch.
+
+        Returns
+        -------
+        float, list or dict
+            The loss before the step; with metrics a list of it and them; with ``return_dict`` all
+            by name.
+        """
+        loss, y_pred = training.train_step(self, x, y)
+        figures = {"loss": loss}
+        if y_pred is not None:
+            for metric in self.metrics:
+                metric.reset_state()
+                metric.update_state(y, y_pred)
+                figures[metric.name] = metric.result()
+        return _figures(figures, return_dict)
+
+    def fit(
+        self,
+        x: Any,
+        y: Any = None,
+        batch_size: int = 32,
+        epochs: int = 1,
+        verbose: int | str = "auto",
+        callbacks: Sequence[Callback] = (),
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: bool = True,
+        initial_epoch: int = 0,
+    ) -> History:
+        """Train on all of the data, ``epochs`` times.
+
+        Ctrl-C ends the epoch after the batch at work and then the training; a second one raises
+        KeyboardInterrupt.
+
+        Parameters
+        ----------
+        x : array [N, ...], or an iterable of batches (x, y) when ``y`` is None
+            An iterable is gone through once an epoch, in its own order. Stateful layers begin each
+            epoch with zeros.
+        y : array [N, ...], optional
+            The targets.
+        batch_size : int
+            How many rows a step takes.
+        epochs, initial_epoch : int
+            Epochs ``initial_epoch .. epochs - 1`` are run.
+        verbose : {"auto", 0, 1, 2}
+            0 shows nothing, 1 a bar, 2 a line for each epoch; "auto" a bar on a terminal and lines
+            elsewhere.
+        callbacks : sequence of Callback
+            Called at the loop's turning points.
+        validation_split : float
+            This fraction of the rows, from the end, is left out of training and evaluated after
+            each epoch.
+        validation_data : (x, y) or an iterable of batches, optional
+            Evaluated after each epoch.
+        shuffle : bool
+            Take the rows in a new random order in each epoch.
+
+        Returns
+        -------
+        History
+            ``history.history`` has each epoch's figures.
+        """
+        if self.optimizer is None:
+            raise RuntimeError("the model has no optimizer yet: call compile() first")
+        split = _check.fraction("validation_split", validation_split)
+        validation = None if validation_data is None else _as_batches(validation_data, batch_size)
+        if y is None:
+            if split:
+                raise ValueError("validation_split: needs arrays x and y, got batches")
+            batches = x
+        else:
+            batches = ArrayBatches(x, y, batch_size, shuffle)
+            if split and validation is None:
+                kept = int(len(batches.x) * (1 - split))
+                validation = ArrayBatches(batches.x[kept:], batches.y[kept:], batch_size)
+                batches = ArrayBatches(batches.x[:kept], batches.y[:kept], batch_size, shuffle)
+        return training.fit(
+            self,
+            batches,
+            epochs=_check.positive_int("epochs", epochs),
+            initial_epoch=initial_epoch,
+            validation=validation,
+            callbacks=callbacks,
+            verbose=verbose,
+        )
+
+    def evaluate(
+        self, x: Any, y: Any = None, batch_size: int = 32, *, return_dict: bool = False
+    ) -> Any:
+        """Return the loss over all of the data; with metrics a list of it and them, or all by name.
+
+        ``x`` and ``y`` as in `fit`. Stateful layers begin with zeros and are left as they were.
+        """
+        batches = x if y is None else ArrayBatches(x, y, batch_size)
+        return _figures(training.evaluate(self, batches), return_dict)
+
+    def predict(self, x: Any, batch_size: int = 32) -> Floating:
+        """Return the outputs for all rows of ``x``; stateful layers go on from call to call."""
+        return training.predict(self, x, batch_size)
+
+    # ---- files -----------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str], metadata: Mapping[str, str] | None = None) -> None:
+        """Write the layers and their parameters to one safetensors file, whole or not at all.
+
+        Parameters
+        ----------
+        path : path
+            Where to; an existing file is replaced.
+        metadata : mapping of str to str, optional
+            More to keep in the file, e.g. a vocabulary; `load` puts it into ``model.metadata``.
+        """
+        self._built_parameters()
+        saving.save(self, path, self.metadata if metadata is None else metadata)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Sequential:
+        """Return the model that `save` wrote; it is to be compiled before it can be trained.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be read.
+        ValueError
+            If it is not a whole model file.
+        """
+        model = cls()
+        saving.load(model, path)
+        return model
+
+
+def _get_metric(metric: str | metrics.Metric, loss: losses.Loss) -> metrics.Metric:
+    return metrics.get(metric, loss)
+
+
+def _as_batches(data: Any, batch_size: int) -> training.Batches:
+    if isinstance(data, tuple) and len(data) == 2:
+        return ArrayBatches(data[0], data[1], batch_size)
+    batches: training.Batches = data
+    return batches
+
+
+def _figures(figures: dict[str, float], return_dict: bool) -> Any:
+    if return_dict:
+        return figures
+    values = list(figures.values())
+    return values[0] if len(values) == 1 else values

@@ -1,0 +1,69 @@
+"""What `fit` shows: a bar for each epoch on a terminal, one line for each epoch elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+from fastrnn.callbacks import Callback, Logs
+
+
+def for_verbosity(verbose: int | str) -> list[Callback]:
+    """Return the callbacks for 0 (nothing), 1 (a bar), 2 (lines) or "auto" (what fits)."""
+    if verbose == "auto":
+        verbose = 1 if sys.stderr.isatty() else 2
+    if verbose not in (0, 1, 2):
+        raise ValueError(f"verbose: expected 0, 1, 2 or 'auto', got {verbose!r}")
+    if verbose == 0:
+        return []
+    return [ProgressBar() if verbose == 1 else ProgressLines()]
+
+
+def spell(logs: Logs) -> str:
+    """Write figures as "loss 0.1234 accuracy 0.9876"."""
+    return " ".join(f"{name} {value:.4f}" for name, value in logs.items())
+
+
+class ProgressLines(Callback):
+    """Print one line after each epoch."""
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        """Start the clock."""
+        self._start = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Print the epoch's line."""
+        seconds = time.perf_counter() - self._start
+        title = f"Epoch {epoch + 1}/{self.params['epochs']}"
+        print(f"{title}: {spell(logs or {})} ({seconds:.1f} s)", flush=True)
+
+
+class ProgressBar(Callback):
+    """Show a bar for each epoch on the standard error stream."""
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        """Open a bar."""
+        from tqdm import tqdm  # type: ignore[import-untyped]
+
+        self._bar: Any = tqdm(
+            total=self.params["steps"],
+            desc=f"Epoch {epoch + 1}/{self.params['epochs']}",
+            unit="batch",
+            dynamic_ncols=True,
+        )
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Move the bar on."""
+        # update() says whether it redrew: the text is made only then.
+        if self._bar.update():
+            self._bar.set_postfix_str(spell(logs or {}), refresh=False)
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Leave the bar with the epoch's figures."""
+        self._bar.set_postfix_str(spell(logs or {}))
+        self._bar.close()
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        """Close what an error or a second Ctrl-C left open."""
+        self._bar.close()

@@ -1,0 +1,174 @@
+"""Prepared inference: the weights packed once, the state carried from call to call."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from fastrnn import _stack
+from fastrnn._load import core
+from fastrnn._typing import Array, Floating
+from fastrnn.functional import Lengths, State
+
+__all__ = ["Recurrent"]
+
+
+class Recurrent:
+    """A stack of recurrent layers with a frozen, packed snapshot of its weights.
+
+    Calling it gives the same bits as ``functional``'s forward pass with ``training=False``;
+    stepping through a sequence gives the same bits as one call over all of it.
+
+    Parameters
+    ----------
+    cell : {"lstm", "gru", "rnn_tanh", "rnn_relu"}
+        The kind of layer.
+    weights : dict of str to array
+        PyTorch's parameters, as in `fastrnn.functional`. They are copied.
+    num_layers : int
+        Layers on top of each other.
+    bidirectional : bool
+        A second direction in every layer; `step` then cannot work.
+    batch_first : bool
+        Whether sequences are [B, T, I] instead of [T, B, I].
+
+    Attributes
+    ----------
+    state : array, pair of arrays or None
+        What `step` carries: h [num_layers, B, H], for the LSTM (h, c). None before the first step.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An argument has a wrong type, dtype, rank, shape or value; the message names it.
+
+    Examples
+    --------
+    >>> import numpy as np, fastrnn
+    >>> rng = np.random.default_rng(0)
+    >>> shapes = {"weight_ih_l0": (12, 2), "weight_hh_l0": (12, 3)}
+    >>> weights = {n: rng.normal(size=s).astype(np.float32) for n, s in shapes.items()}
+    >>> stream = fastrnn.Recurrent("lstm", weights)
+    >>> stream.step(np.zeros((1, 2), np.float32)).shape
+    (1, 3)
+    """
+
+    def __init__(
+        self,
+        cell: str,
+        weights: Mapping[str, Floating],
+        *,
+        num_layers: int = 1,
+        bidirectional: bool = False,
+        batch_first: bool = False,
+    ) -> None:
+        if not isinstance(cell, str) or cell not in _stack.GATES:
+            names = ", ".join(f'"{name}"' for name in _stack.GATES)
+            raise ValueError(f"cell: expected one of {names}, got {cell!r}")
+        self._cell = cell
+        self._num_layers = num_layers
+        self._bidirectional = bidirectional
+        self._batch_first = _stack.flag("batch_first", batch_first)
+        self.state: Array | State | None = None
+        self._step_plan: core.Plan | None = None
+        self._step_batch = 0
+        self.update(weights)
+
+    def update(self, weights: Mapping[str, Floating]) -> None:
+        """Take a new snapshot of the weights; the sizes may change, the carried state is kept."""
+        stack = _stack.parse_weights(self._cell, weights, self._num_layers, self._bidirectional)
+        plan = _stack.make_plan(stack, 1, 1)
+        self._packed = core.pack_weights(plan, stack.arrays)
+        self._stack = stack._replace(arrays=[])
+        self._step_plan = None
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of the packed weights."""
+        return self._packed.nbytes
+
+    def reset(self, state: Array | State | None = None) -> None:
+        """Set what `step` carries: h [num_layers, B, H], for the LSTM (h, c); None for zeros."""
+        if state is not None:
+            first = state[0] if self._stack.has_cell_state and len(state) else state
+            batch = first.shape[1] if isinstance(first, np.ndarray) and first.ndim == 3 else 0
+            h, c = _stack.parse_state(state, self._stack, batch, unbatched=False)
+            assert h is not None
+            state = (h.copy(), c.copy()) if c is not None else h.copy()
+        self.state = state
+
+    def __call__(
+        self, x: Floating, state: Array | State | None = None, lengths: Lengths | None = None
+    ) -> tuple[Array, Array | State]:
+        """Run over whole sequences; the carried state is neither used nor changed.
+
+        Parameters
+        ----------
+        x : array, [T, B, I] ([B, T, I] if ``batch_first``) or [T, I]
+        state : array or pair of arrays, optional
+            Initial h, for the LSTM (h, c), each [num_layers * D, B, H].
+        lengths : array of integers, [B], optional
+            As in `fastrnn.functional.lstm_forward`.
+
+        Returns
+        -------
+        output : array, [T, B, D * H]
+        state : array or pair of arrays
+            Final h, for the LSTM (h, c).
+        """
+        stack = self._stack
+        sequence, unbatched = _stack.parse_input(x, stack, self._batch_first)
+        steps, batch = sequence.shape[:2]
+        valid = _stack.parse_lengths(lengths, steps, batch, unbatched)
+        h0, c0 = _stack.parse_state(state, stack, batch, unbatched)
+        row_first = self._batch_first and not unbatched
+        output = _stack.empty_sequence(steps, batch, stack.output_size, stack.dtype, row_first)
+        hn = np.empty(stack.state_shape(batch), stack.dtype)
+        cn = np.empty_like(hn) if stack.has_cell_state else None
+        plan = _stack.make_plan(stack, steps, batch, valid)
+        core.recurrent_forward(plan, sequence, self._packed, h0, c0, output, hn, cn, None)
+        if unbatched:
+            hn = hn[:, 0]
+            cn = None if cn is None else cn[:, 0]
+        output = _stack.as_given(output, unbatched, row_first)
+        return output, hn if cn is None else (hn, cn)
+
+    def step(self, x: Floating) -> Array:
+        """Run one time step from the carried state, and carry the new one.
+
+        Parameters
+        ----------
+        x : array, [B, I]
+
+        Returns
+        -------
+        array, [B, H]
+            h_t of the last layer.
+        """
+        stack = self._stack
+        if stack.num_directions != 1:
+            raise ValueError("step: expected one direction; the reverse one needs whole sequences")
+        array = _stack.typed("x", x, stack.dtype)
+        if array.ndim != 2 or array.shape[1] != stack.input_size:
+            raise ValueError(f"x: expected shape (any, {stack.input_size}), got {array.shape}")
+        batch = array.shape[0]
+        if self._step_plan is None or self._step_batch != batch:
+            self._step_plan = _stack.make_plan(stack, 1, batch)
+            self._step_batch = batch
+        h0, c0 = _stack.parse_state(self.state, stack, batch, unbatched=False)
+        output = np.empty((1, batch, stack.hidden_size), stack.dtype)
+        hn = np.empty(stack.state_shape(batch), stack.dtype)
+        cn = np.empty_like(hn) if stack.has_cell_state else None
+        core.recurrent_forward(
+            self._step_plan,
+            _stack.readable(array[np.newaxis]),
+            self._packed,
+            h0,
+            c0,
+            output,
+            hn,
+            cn,
+            None,
+        )
+        self.state = hn if cn is None else (hn, cn)
+        h: Array = output[0]
+        return h

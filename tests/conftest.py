@@ -1,0 +1,32 @@
+"""Fixtures: every ISA that the machine has, 1, 2 and 7 threads, both types."""
+
+import os
+
+import pytest
+from hypothesis import settings as hypothesis_settings
+
+from cases import settings as runtime_settings
+from fastrnn import runtime
+
+# Examples are the same in every run, so that a failure can be repeated; HYPOTHESIS_PROFILE=explore
+# looks for new ones.
+hypothesis_settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
+hypothesis_settings.register_profile("explore", deadline=None, database=None, max_examples=1000)
+hypothesis_settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
+
+
+@pytest.fixture(params=runtime.available_isas())
+def isa(request):
+    with runtime_settings(isa=request.param):
+        yield request.param
+
+
+@pytest.fixture(params=[1, 2, 7])
+def threads(request):
+    with runtime_settings(threads=request.param):
+        yield request.param
+
+
+@pytest.fixture(params=["float32", "float64"])
+def dtype(request):
+    return request.param

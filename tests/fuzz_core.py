@@ -1,0 +1,158 @@
+"""Calls the compiled core's functions with right arguments, some of them replaced by wrong ones.
+
+Run in a process of its own (test_core_survives.py): whatever comes, Python must get it as an
+exception. Each call is printed before it is made: the last line tells which ended the process.
+"""
+
+import faulthandler
+import itertools
+import random
+
+import numpy as np
+
+from fastrnn import _core
+
+T, B, INPUTS, H, LAYERS, DIRECTIONS = 3, 2, 4, 5, 2, 2
+
+
+def floats(*shape, dtype=np.float32):
+    return np.random.default_rng(len(shape)).normal(size=shape).astype(dtype)
+
+
+def plan_arguments():
+    lengths = np.array([3, 1])
+    return ["lstm", False, T, B, INPUTS, H, LAYERS, DIRECTIONS, lengths, 0.5, 7, True]
+
+
+def weights():
+    arrays = []
+    for layer in range(LAYERS):
+        for _ in range(DIRECTIONS):
+            columns = INPUTS if layer == 0 else DIRECTIONS * H
+            arrays += [floats(4 * H, columns), floats(4 * H, H), floats(4 * H), floats(4 * H)]
+    return arrays
+
+
+def recurrent():
+    """Right arguments of recurrent_forward and of recurrent_backward."""
+    plan, x, state = (
+        _core.Plan(*plan_arguments()),
+        floats(T, B, INPUTS),
+        (LAYERS * DIRECTIONS, B, H),
+    )
+    out = floats(T, B, DIRECTIONS * H)
+    head = [x, weights(), floats(*state), floats(*state), out]
+    forward = [plan, *head, floats(*state), floats(*state), out.copy()]
+    cache = _core.recurrent_forward(*forward)
+    incoming = [out.copy(), floats(*state), floats(*state), out.copy()]
+    results = [floats(T, B, INPUTS), floats(*state), floats(*state), weights()]
+    return forward, [plan, cache, *head, *incoming, *results]
+
+
+def calls():
+    """name -> right arguments."""
+    three = [floats(6), floats(2, 3), floats(1)]
+    ids = np.array([0, 3, 2])
+    forward, backward = recurrent()
+    return {
+        "Plan": plan_arguments(),
+        "recurrent_forward": forward,
+        "recurrent_backward": backward,
+        "pack_weights": [_core.Plan(*plan_arguments()), weights()],
+        "linear_forward": [floats(3, 4), floats(5, 4), floats(5), floats(3, 5)],
+        "linear_backward": [
+            floats(3, 4), floats(5, 4), floats(3, 5), floats(3, 4), floats(5, 4), floats(5),
+        ],
+        "embedding_forward": [ids, floats(4, 2), floats(3, 2)],
+        "embedding_backward": [ids, floats(3, 2), floats(4, 2)],
+        "dropout": [floats(2, 3, 4), floats(2, 3, 4), 0.5, 7, 0, 0],
+        "softmax_cross_entropy": [floats(3, 4), ids, floats(3), floats(3), floats(3, 4)],
+        "binary_cross_entropy": [floats(3), floats(3), floats(3), floats(3), floats(3)],
+        "sigmoid": [floats(9), floats(9)],
+        "tanh": [floats(9), floats(9)],
+        "sgd": [three, three, three, 0.1, 0.9, True, 0.0, 1.0],
+        "adam": [three, three, three, three, 1, 0.1, 0.9, 0.999, 1e-7, 0.0, 1.0],
+        "global_norm": [three],
+        "set_isa": [_core.get_isa()],
+        "set_num_threads": [2],
+    }  # fmt: skip
+
+
+def cache_of_another_plan():
+    plan = _core.Plan("lstm", False, 1, 1, 1, 1, 1, 1, None, 0.0, 0, True)
+    weights = [floats(4, 1), floats(4, 1), None, None]
+    return _core.recurrent_forward(
+        plan, *[floats(1, 1, 1), weights, None, None], *(floats(1, 1, 1) for _ in range(3)), None
+    )
+
+
+def wrong_values():
+    frozen = floats(3, 2)
+    frozen.flags.writeable = False
+    big = 2**40
+    scalars = [None, True, 0, 1, -1, 7, big, -big, 2**63, 2**70, 0.5, -0.5, np.nan, np.inf]
+    others = ["", "lstm", "gru", b"bytes", object(), [], {}, (1, 2), [None] * 16, [floats(2)] * 16]
+    shapes = [(), (0,), (0, 3), (3, 0, 2), (3,), (2, 3, 4), (3, 2, 10), (4, 2, 5), (1, 1, 1, 1, 1)]
+    integers = [
+        np.array([9, 9]),
+        np.array([-1, 5]),
+        np.array([1, 2], np.int32),
+        np.array([3, 1], ">i8"),
+    ]
+    return [
+        *scalars,
+        *others,
+        *(floats(*shape) for shape in shapes),
+        *integers,
+        *(
+            floats(4, 2, 5, dtype=dtype)
+            for dtype in (np.float16, np.float64, ">f4", complex, object)
+        ),
+        frozen,
+        np.array(["a", "b"]),
+        np.broadcast_to(np.float32(1), (3, 2, 10)),
+        floats(3, 2, 20)[:, :, ::2],
+        floats(10, 2, 3).T,
+        np.arange(30, dtype=np.uint8)[1:29].view(np.float32),  # not aligned
+        _core.Plan("gru", True, 1, 1, 1, 1, 1, 1, None, 0.0, 0, False),
+        _core.Plan("lstm", False, 50, 40, 30, 60, LAYERS, DIRECTIONS, None, 0.0, 0, True),
+        _core.Plan("gru", False, T, B, INPUTS, H, LAYERS, DIRECTIONS, None, 0.0, 0, True),
+        cache_of_another_plan(),
+    ]
+
+
+def replacements(arguments, wrong, chosen):
+    """Every argument, and an element of every list of arrays, replaced by every wrong value."""
+    for place, value in itertools.product(range(len(arguments)), wrong):
+        yield [*arguments[:place], value, *arguments[place + 1 :]], (place, value)
+        if isinstance(arguments[place], list):
+            inner = list(arguments[place])
+            inner[chosen.randrange(len(inner))] = value
+            yield [*arguments[:place], inner, *arguments[place + 1 :]], (place, "inside", value)
+    for _ in range(100):
+        two = chosen.sample(range(len(arguments)), k=min(2, len(arguments)))
+        changed = list(arguments)
+        for place in two:
+            changed[place] = chosen.choice(wrong)
+        yield changed, two
+
+
+def main():
+    faulthandler.enable()
+    chosen, wrong, raised, count = random.Random(0), wrong_values(), 0, 0
+    for name, right in calls().items():
+        getattr(_core, name)(*right)
+        for arguments, change in replacements(right, wrong, chosen):
+            print(name, repr(change)[:200].replace("\n", " "), flush=True)
+            try:
+                getattr(_core, name)(*arguments)
+            except Exception:
+                raised += 1
+            count += 1
+        _core.set_num_threads(2)
+    assert raised > 0.8 * count
+    print("survived", count)
+
+
+if __name__ == "__main__":
+    main()

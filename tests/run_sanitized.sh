@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Builds the core under AddressSanitizer and UndefinedBehaviorSanitizer (GCC) into an environment of its own
+# and runs the tests in it. Usage: tests/run_sanitized.sh [PYTEST ARGUMENT ...]
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+export CXX=${CXX:-g++}
+libraries=()
+# libstdc++ too: Python has none, and libasan looks for its __cxa_throw when the process starts.
+for library in libasan.so libstdc++.so; do
+    path=$("$CXX" -print-file-name="$library")
+    [ -e "$path" ] || { echo "$CXX has no $library: set CXX to a GCC that has" >&2; exit 1; }
+    libraries+=("$(realpath "$path")")
+done
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+python3 -m venv "$work/venv"
+"$work/venv/bin/pip" install -q '.[test]' -C cmake.define.FASTRNN_SANITIZE=ON \
+    -C cmake.build-type=RelWithDebInfo -C install.strip=false
+
+# Leaks are not looked for: Python itself and NumPy keep memory until the end.
+env LD_PRELOAD="${libraries[*]}" ASAN_OPTIONS=detect_leaks=0 \
+    UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+    "$work/venv/bin/python" -m pytest "$@"

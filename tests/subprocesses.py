@@ -1,0 +1,24 @@
+"""For tests that need a process of their own: a fork, a signal, another environment."""
+
+import os
+import subprocess
+import sys
+import textwrap
+
+
+def run_python(code, timeout=60, **environment):
+    """Run `code` in a new interpreter with environment variables added (None removes one); the
+    finished process."""
+    variables = {**os.environ, **environment}
+    variables = {name: value for name, value in variables.items() if value is not None}
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        env=variables, timeout=timeout, capture_output=True, text=True,
+    )  # fmt: skip
+
+
+def output_of(code, timeout=60, **environment):
+    """What `code` prints; it must end well."""
+    process = run_python(code, timeout, **environment)
+    assert process.returncode == 0, process.stdout + process.stderr
+    return process.stdout.strip()

@@ -1,0 +1,185 @@
+"""lstm_, gru_ and rnn_forward and _backward against the reference, over one grid."""
+
+import gc
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from cases import (
+    CELLS,
+    Case,
+    assert_close,
+    assert_same_bits,
+    backward,
+    expected_backward,
+    expected_forward,
+    pairwise,
+    problem_of,
+    row_id,
+    run_backward,
+    run_forward,
+    settings,
+    stacked,
+)
+from fastrnn import functional as F
+from fastrnn import runtime
+from reference import recurrent as reference
+
+DTYPES = ["float32", "float64"]
+LENGTHS = ["none", "full", "ragged", "zeros"]
+BIASES = ["both", "ih", "none"]
+
+# (T, B, I, H): ones, primes, one below, at and above vector widths and tile heights, long, wide.
+SIZES = [
+    (5, 4, 3, 7), (1, 1, 1, 1), (4, 1, 7, 17), (3, 13, 5, 33), (2, 3, 65, 64), (6, 2, 1, 65),
+    (4, 6, 9, 1), (1, 5, 3, 8), (3, 7, 31, 15), (2, 12, 16, 16), (300, 1, 2, 3), (50, 5, 3, 20),
+    (5, 64, 6, 24), (3, 2, 200, 130),
+]  # fmt: skip
+
+GRID = pairwise(
+    kernel=[(cell, dtype) for cell in CELLS for dtype in DTYPES],
+    sizes=SIZES,
+    layers=[1, 2, 3],
+    bidirectional=[False, True],
+    lengths=LENGTHS,
+    biases=BIASES,
+    states=[True, False],
+    batch_first=[False, True],
+    isa=runtime.available_isas(),
+    threads=[1, 2, 7],
+)
+
+
+def check_against_reference(case, isa, threads, batch_first):
+    with settings(isa, threads):
+        result = run_forward(case, batch_first=batch_first)
+        gradients = run_backward(case, result.cache, batch_first=batch_first)
+    assert_close(result, expected_forward(case), case.dtype)
+    assert_close(gradients, expected_backward(case), case.dtype)
+
+
+@pytest.mark.parametrize("row", GRID, ids=row_id)
+def test_forward_and_backward_agree_with_the_reference_over_the_grid(row):
+    cell, dtype = row["kernel"]
+    chosen = {n: row[n] for n in ("layers", "bidirectional", "lengths", "biases", "states")}
+    case = Case(cell=cell, dtype=dtype, **dict(zip("TBIH", row["sizes"], strict=True)), **chosen)
+    check_against_reference(case, row["isa"], row["threads"], row["batch_first"])
+
+
+@given(
+    case=st.builds(
+        Case,
+        cell=st.sampled_from(CELLS),
+        T=st.integers(1, 9),
+        B=st.integers(0, 15),
+        I=st.integers(1, 40),
+        H=st.integers(1, 70),
+        layers=st.integers(1, 3),
+        bidirectional=st.booleans(),
+        dtype=st.sampled_from(DTYPES),
+        lengths=st.sampled_from(LENGTHS),
+        biases=st.sampled_from(BIASES),
+        states=st.booleans(),
+    ),
+    isa=st.sampled_from(runtime.available_isas()),
+    threads=st.integers(1, 7),
+    batch_first=st.booleans(),
+)
+@hypothesis_settings(max_examples=50)
+def test_forward_and_backward_agree_with_the_reference_at_any_size(case, isa, threads, batch_first):
+    check_against_reference(case, isa, threads, batch_first)
+
+
+def test_every_two_values_of_the_grid_meet_in_a_row():
+    pairs = {frozenset(pair) for row in GRID for pair in itertools.combinations(row.items(), 2)}
+    assert {("sizes", size) for size in SIZES} <= {item for pair in pairs for item in pair}
+    for cell, dtype, isa in itertools.product(CELLS, DTYPES, runtime.available_isas()):
+        assert frozenset([("kernel", (cell, dtype)), ("isa", isa)]) in pairs
+    for size, lengths in itertools.product(SIZES, LENGTHS):
+        assert frozenset([("sizes", size), ("lengths", lengths)]) in pairs
+
+
+# ---- training and inference, caches, gradients that are left out ---------------------------------
+
+
+@pytest.mark.parametrize("lengths", ["none", "zeros"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_inference_gives_the_bits_of_training_and_no_cache(cell, lengths, dtype, isa):
+    for size in [dict(T=6, B=5, H=19), dict(T=40, B=20, H=32), dict(T=30, B=1, H=70)]:
+        case = stacked(cell, dtype=dtype, lengths=lengths, **size)
+        inference = run_forward(case, training=False)
+        assert inference.cache is None
+        assert_same_bits(inference, run_forward(case, training=True))
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_cache_may_be_used_again_and_gives_the_same_gradients(cell):
+    case = stacked(cell)
+    cache = run_forward(case).cache
+    first = run_backward(case, cache)
+    for _ in range(3):
+        assert_same_bits(run_backward(case, cache), first)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_cache_keeps_alive_what_it_refers_to(cell):
+    case = stacked(cell)
+    p = problem_of(case)
+    copies = {name: array.copy() for name, array in p.weights.items()}
+    result = run_forward(case, x=p.x.copy(), weights=copies, h0=p.h0.copy())
+    expected, cache = run_backward(case, result.cache), result.cache
+    del result, copies
+    gc.collect()
+    garbage = [np.full(n, np.nan) for n in (10, 100, 1000, 10000) for _ in range(50)]
+    assert_same_bits(run_backward(case, cache), expected)
+    assert len(garbage) == 200
+
+
+@pytest.mark.parametrize(
+    ("cell", "given_names"),
+    [(cell, names) for cell in CELLS for names in [("doutput",), ("dh",), ("doutput", "dh"), ()]]
+    + [("lstm", ("dc",)), ("lstm", ("dcells",)), ("lstm", ("doutput", "dcells"))],
+)
+def test_a_gradient_that_is_left_out_counts_as_zero(cell, given_names):
+    case = stacked(cell)
+    p = problem_of(case)
+    incoming = {name: getattr(p, name) for name in given_names}
+    if cell == "lstm" and ("dh" in incoming) != (
+        "dc" in incoming
+    ):  # a state's gradient is the pair
+        incoming = {"dh": np.zeros_like(p.h0), "dc": np.zeros_like(p.c0)} | incoming
+    gradients = backward(cell, run_forward(case).cache, **incoming)
+    expected = reference.backward(
+        cell, expected_forward(case), p.x, p.weights, **incoming, lengths=p.lengths, **case.options
+    )
+    assert_close(gradients, expected, case.dtype)
+
+
+def test_cells_are_returned_only_when_asked_for():
+    p = problem_of(Case("lstm"))
+    assert len(F.lstm_forward(p.x, p.weights)) == 3
+    output, (_, c), _, cells = F.lstm_forward(p.x, p.weights, return_cells=True)
+    assert cells.shape == output.shape
+    assert np.array_equal(cells[-1], c[0])
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_arguments_are_only_read(cell):
+    case = stacked(cell)
+    p = problem_of(case)
+    given_arrays = [p.x, *p.weights.values(), p.h0, p.lengths, p.doutput, p.dh]
+    copies = [array.copy() for array in given_arrays]
+    frozen = [array for array in given_arrays if array.flags.writeable]
+    try:
+        for array in frozen:
+            array.flags.writeable = False
+        run_backward(case, run_forward(case).cache)
+    finally:
+        for array in frozen:
+            array.flags.writeable = True
+    for array, copy in zip(given_arrays, copies, strict=True):
+        assert np.array_equal(array, copy)

@@ -1,0 +1,392 @@
+"""Layers and the model made of them: gradients, initial weights, state, what is refused."""
+
+import numpy as np
+import pytest
+
+import fastrnn
+from fastrnn import functional, layers, ops
+from fastrnn.layers import GRU, LSTM, RNN, Bidirectional, Dense, Dropout, Embedding, SimpleRNN
+from fastrnn.losses import SparseCategoricalCrossentropy
+from fastrnn.model import Sequential
+
+RECURRENT = [RNN, SimpleRNN, LSTM, GRU]
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    fastrnn.set_seed(0)
+
+
+def normal(*shape, dtype="float32"):
+    return np.random.default_rng(1).normal(size=shape).astype(dtype)
+
+
+# ---- gradients -----------------------------------------------------------------------------------
+
+WIDE = {"dtype": "float64"}
+MODELS = {
+    "embedding, stack, sequence": lambda: [
+        Embedding(7, 3, **WIDE),
+        LSTM(4, num_layers=2, return_sequences=True, **WIDE),
+        Dense(5, activation="softmax", **WIDE),
+    ],
+    "two layers, last output": lambda: [
+        Embedding(7, 3, **WIDE),
+        GRU(4, return_sequences=True, **WIDE),
+        RNN(3, **WIDE),
+        Dense(5, activation="softmax", **WIDE),
+    ],
+    "both directions": lambda: [
+        Embedding(7, 3, **WIDE),
+        Bidirectional(LSTM(4, return_sequences=True, **WIDE)),
+        Bidirectional(GRU(3, num_layers=2, **WIDE)),
+        Dense(5, activation="softmax", **WIDE),
+    ],
+    "activations, logits": lambda: [
+        Embedding(7, 3, **WIDE),
+        Dense(6, activation="tanh", **WIDE),
+        Dense(6, activation="sigmoid", use_bias=False, **WIDE),
+        Dense(6, activation="softmax", **WIDE),
+        Dense(5, activation="softmax", **WIDE),
+        Dense(5, **WIDE),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_gradients_of_a_model_agree_with_finite_differences(name):
+    model = Sequential(MODELS[name]())
+    x = np.random.default_rng(2).integers(0, 7, size=(3, 5))
+    loss = SparseCategoricalCrossentropy(from_logits=True)
+    # A model that ends in softmax is differentiated through it here: training fuses it.
+    output = model(x, training=True)
+    y = np.random.default_rng(3).integers(0, 5, size=output.shape[:-1])
+    model.backward(loss.value_and_gradient(y, output)[1])
+    assert model.gradients.keys() == model.parameters.keys()
+
+    for key, parameter in model.parameters.items():
+        numeric, flat = np.empty_like(parameter), parameter.reshape(-1)
+        for i in range(flat.size):
+            kept = flat[i]
+            around = []
+            for step in (1e-5, -1e-5):
+                flat[i] = kept + step
+                around.append(loss(y, model(x)))
+            flat[i] = kept
+            numeric.flat[i] = (around[0] - around[1]) / 2e-5
+        # central differences err by about step^2 and roundoff / step: 1e-10 each
+        error = np.linalg.norm(model.gradients[key] - numeric)
+        assert error <= 1e-6 * max(1e-3, np.linalg.norm(numeric)), key
+
+
+@pytest.mark.parametrize("activation", ops.ACTIVATIONS)
+def test_a_dense_layer_is_its_equation(activation):
+    layer = Dense(3, activation=activation, dtype="float64")
+    x = normal(4, 2, 5, dtype="float64")
+    y = layer(x)
+    z = x @ layer.parameters["weight"].T + layer.parameters["bias"]
+    expected = {
+        "linear": z,
+        "relu": np.maximum(z, 0),
+        "sigmoid": 1 / (1 + np.exp(-z)),
+        "softmax": np.exp(z) / np.exp(z).sum(axis=-1, keepdims=True),
+        "tanh": np.tanh(z),
+    }[activation]
+    assert y.shape == (4, 2, 3)
+    assert np.allclose(y, expected, rtol=1e-13)
+
+
+def test_the_gradient_of_relu_is_that_of_its_equation():
+    layer = Dense(3, activation="relu", dtype="float64")
+    x, dy = normal(4, 5, dtype="float64"), normal(4, 3, dtype="float64")
+    y = layer(x, training=True)
+    dx = layer.backward(dy)
+    assert 0 < (y > 0).mean() < 1
+    assert np.allclose(dx, (dy * (y > 0)) @ layer.parameters["weight"], rtol=1e-13)
+
+
+def test_backward_computes_dx_only_where_it_is_needed():
+    for layer in (LSTM(3), Dense(3), Bidirectional(GRU(3)), Dropout(0.5)):
+        x = normal(2, 4, 5)
+        y = layer(x, training=True)
+        assert layer.backward(np.ones_like(y)).shape == x.shape
+        layer(x, training=True)
+        assert layer.backward(np.ones_like(y), need_dx=False) is None
+
+
+@pytest.mark.parametrize("layer", [Dense(3), LSTM(3), Dropout(0.5), Embedding(4, 2)])
+def test_backward_without_a_training_forward_is_refused(layer):
+    x = np.ones((2, 3, 4)) if not isinstance(layer, Embedding) else np.ones((2, 3), int)
+    y = layer(x)
+    with pytest.raises(RuntimeError, match="training=True"):
+        layer.backward(np.ones_like(y))
+
+
+# ---- initial weights -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", RECURRENT)
+def test_recurrent_layers_have_pytorchs_names_and_kerass_biases(kind):
+    layer = kind(4, num_layers=2)
+    layer(normal(1, 2, 3))
+    gates = {"LSTM": 4, "GRU": 3}.get(kind.__name__, 1)
+    shapes = {
+        "weight_ih_l0": (gates * 4, 3),
+        "weight_hh_l0": (gates * 4, 4),
+        "bias_ih_l0": (gates * 4,),
+        "weight_ih_l1": (gates * 4, 4),
+        "weight_hh_l1": (gates * 4, 4),
+        "bias_ih_l1": (gates * 4,),
+    }
+    if kind is GRU:
+        shapes |= {"bias_hh_l0": (12,), "bias_hh_l1": (12,)}
+    assert {name: p.shape for name, p in layer.parameters.items()} == shapes
+
+
+def test_initial_weights_are_kerass():
+    layer = LSTM(8)
+    layer(normal(1, 2, 5))
+    p = layer.parameters
+    limit = np.sqrt(6 / (5 + 32))
+    assert 0.9 * limit < np.abs(p["weight_ih_l0"]).max() <= limit
+    assert np.allclose(p["weight_hh_l0"].T @ p["weight_hh_l0"], np.eye(8), atol=1e-6)
+    assert p["bias_ih_l0"].tolist() == [0.0] * 8 + [1.0] * 8 + [0.0] * 16
+    plain = LSTM(8, unit_forget_bias=False)
+    plain(normal(1, 2, 5))
+    assert not plain.parameters["bias_ih_l0"].any()
+    table = Embedding(100, 20)
+    table(np.zeros((1, 1), int))
+    assert 0.045 < np.abs(table.parameters["weight"]).max() <= 0.05
+
+
+def test_a_seed_gives_the_same_weights_again():
+    def weights():
+        fastrnn.set_seed(5)
+        model = Sequential([Embedding(9, 4), GRU(3), Dense(2)])
+        model.build((None, None))
+        return model.get_weights()
+
+    first, second = weights(), weights()
+    assert all(a.tobytes() == b.tobytes() for a, b in zip(first, second, strict=True))
+    fastrnn.set_seed(6)
+    other = Embedding(9, 4)
+    other(np.zeros((1, 1), int))
+    assert other.parameters["weight"].tobytes() != first[0].tobytes()
+
+
+# ---- recurrent layers ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", RECURRENT)
+@pytest.mark.parametrize("sequences", [False, True])
+def test_a_recurrent_layer_is_the_functional_one(kind, sequences):
+    layer = kind(4, num_layers=2, return_sequences=sequences)
+    x = normal(3, 6, 5)
+    y = layer(x)
+    name = {"LSTM": "lstm", "GRU": "gru"}.get(kind.__name__, "rnn")
+    forward = getattr(functional, f"{name}_forward")
+    output, _, _ = forward(x, layer.parameters, num_layers=2, batch_first=True, training=False)
+    assert y.tobytes() == (output if sequences else output[:, -1].copy()).tobytes()
+    assert layer.output_shape((None, None, 5)) == ((None, None, 4) if sequences else (None, 4))
+
+
+def test_both_directions_are_side_by_side_each_at_its_own_last_step():
+    inner = LSTM(4, return_sequences=True)
+    layer = Bidirectional(inner)
+    x = normal(3, 6, 5)
+    y = layer(x)
+    assert y.shape == (3, 6, 8)
+    assert layer.output_shape((None, None, 5)) == (None, None, 8)
+    backwards = {n.removesuffix("_reverse"): p for n, p in layer.parameters.items() if "_rev" in n}
+    output, _, _ = functional.lstm_forward(
+        x[:, ::-1].copy(), backwards, batch_first=True, training=False
+    )
+    assert y[..., 4:].tobytes() == output[:, ::-1].tobytes()
+    inner.return_sequences = False
+    assert np.array_equal(layer(x), np.concatenate([y[:, -1, :4], y[:, 0, 4:]], axis=-1))
+
+
+@pytest.mark.parametrize("kind", RECURRENT)
+def test_a_stateful_layer_goes_on_where_the_last_batch_ended(kind):
+    layer = kind(4, num_layers=2, return_sequences=True, stateful=True)
+    x = normal(3, 8, 5)
+    whole = layer(x)
+    layer.reset_states()
+    parts = [layer(x[:, :3]), layer(x[:, 3:4]), layer(x[:, 4:])]
+    assert np.concatenate(parts, axis=1).tobytes() == whole.tobytes()
+    assert layer(x).tobytes() != whole.tobytes()
+
+
+def test_a_state_of_another_batch_is_refused_until_it_is_reset():
+    layer = GRU(4, stateful=True)
+    layer(normal(3, 2, 5))
+    with pytest.raises(ValueError, match=r"batch of 3, got a batch of 2.*reset_states"):
+        layer(normal(2, 2, 5))
+    layer.reset_states()
+    layer(normal(2, 2, 5))
+
+
+def test_return_state_gives_the_state_after_the_last_step():
+    x = normal(3, 6, 5)
+    y, h, c = LSTM(4, return_state=True)(x)
+    assert h.shape == c.shape == (3, 4)
+    assert h.tobytes() == y.tobytes()
+    y, h = GRU(4, num_layers=2, return_sequences=True, return_state=True)(x)
+    assert h.shape == (2, 3, 4)
+    assert h[1].tobytes() == y[:, -1].copy().tobytes()
+    with pytest.raises(ValueError, match="return_state"):
+        Sequential([LSTM(4, return_state=True)])
+
+
+def test_dropout_in_a_stack_is_drawn_from_the_seed():
+    layer = LSTM(16, num_layers=2, stack_dropout=0.5)
+    x = normal(3, 6, 5)
+    layer(x)
+    fastrnn.set_seed(1)
+    first, second = layer(x, training=True), layer(x, training=True)
+    fastrnn.set_seed(1)
+    assert layer(x, training=True).tobytes() == first.tobytes() != second.tobytes()
+    assert layer(x).tobytes() == layer(x).tobytes() != first.tobytes()
+
+
+# ---- dropout and embedding -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(50, 40), (5, 10, 40)])
+def test_dropout_zeroes_its_fraction_and_scales_the_rest(shape):
+    layer, x = Dropout(0.25), np.ones(shape, "float32")
+    y = layer(x, training=True)
+    # 2,000 draws: the fraction's standard deviation is 0.01
+    assert abs((y == 0).mean() - 0.25) < 0.05
+    assert np.allclose(y[y != 0], 1 / 0.75)
+    assert layer.backward(np.ones_like(y)).tobytes() == y.tobytes()
+    assert layer(x).tobytes() == x.tobytes()
+    assert layer(x, training=True).tobytes() != y.tobytes()
+
+
+def test_an_id_outside_the_table_is_refused():
+    layer = Embedding(4, 2)
+    for ids in ([[0, 4]], [[-1, 0]]):
+        with pytest.raises(IndexError):
+            layer(ids)
+    with pytest.raises(ValueError, match="whole numbers"):
+        layer([[0.5]])
+    assert np.array_equal(layer([[1.0, 3.0]]), layer([[1, 3]]))
+
+
+# ---- what is refused -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "words"),
+    [
+        (lambda: LSTM(0), ValueError, "units"),
+        (lambda: LSTM(2.5), TypeError, "units"),
+        (lambda: GRU(True), TypeError, "units"),
+        (lambda: GRU(3, num_layers=0), ValueError, "num_layers"),
+        (lambda: GRU(3, stack_dropout=1.0), ValueError, "stack_dropout"),
+        (lambda: RNN(3, activation="sigmoid"), ValueError, "activation"),
+        (lambda: LSTM(3, dtype="float16"), ValueError, "dtype"),
+        (lambda: LSTM(3, dtype="number"), TypeError, "dtype"),
+        (lambda: LSTM(3, name=""), ValueError, "name"),
+        (lambda: Dense(3, activation="gelu"), ValueError, "activation"),
+        (lambda: Dropout(-0.1), ValueError, "rate"),
+        (lambda: Embedding(0, 3), ValueError, "input_dim"),
+        (lambda: Bidirectional(Dense(3)), TypeError, "layer"),
+        (lambda: Bidirectional(LSTM(3, stateful=True)), ValueError, "stateful"),
+        (lambda: Bidirectional(LSTM(3), merge_mode="sum"), ValueError, "merge_mode"),
+        (lambda: Sequential([3]), TypeError, "layer"),
+        (lambda: LSTM(3)(np.zeros((2, 3))), ValueError, "3 dimensions"),
+        (lambda: LSTM(3)(np.zeros((2, 3, 0))), ValueError, "last size"),
+        (lambda: Dense(3)(np.array([["a"]])), TypeError, "expected numbers"),
+        (lambda: fastrnn.set_seed(-1), ValueError, "seed"),
+        (lambda: fastrnn.set_seed("a"), TypeError, "seed"),
+    ],
+)
+def test_a_wrong_argument_is_named(make, error, words):
+    with pytest.raises(error, match=words):
+        make()
+
+
+def test_an_input_of_another_size_than_the_first_is_refused():
+    for layer in (LSTM(3), Dense(3)):
+        layer(normal(2, 4, 5))
+        with pytest.raises(ValueError, match=r"x.*5.*got"):
+            layer(normal(2, 4, 6))
+
+
+# ---- the model -----------------------------------------------------------------------------------
+
+
+def small_model():
+    model = Sequential([Embedding(10, 4), LSTM(3, return_sequences=True), LSTM(3), Dense(2)])
+    model.build((None, None))
+    return model
+
+
+def test_equal_layers_are_numbered_and_equal_names_refused():
+    assert [layer.name for layer in small_model().layers] == [
+        "embedding",
+        "lstm",
+        "lstm_1",
+        "dense",
+    ]
+    with pytest.raises(ValueError, match="'a'"):
+        Sequential([Dense(2, name="a"), Dense(2, name="a")])
+
+
+def test_a_summary_has_every_layers_shape_and_parameters():
+    lines = []
+    small_model().summary(lines.append)
+    assert [line.split()[0] for line in lines[1:-1]] == ["embedding", "lstm", "lstm_1", "dense"]
+    assert "(-, -, 3)" in lines[2]
+    assert lines[2].endswith(str(4 * 3 * (4 + 3 + 1)))
+    assert small_model().count_params() == 40 + 96 + 84 + 8
+    assert "228" in lines[-1]
+    with pytest.raises(RuntimeError, match="build"):
+        Sequential([Dense(2)]).summary()
+
+
+def test_weights_can_be_taken_and_put_back():
+    model, other = small_model(), small_model()
+    x = np.arange(6).reshape(2, 3)
+    assert model.predict(x).tobytes() != other.predict(x).tobytes()
+    other.set_weights(model.get_weights())
+    assert model.predict(x).tobytes() == other.predict(x).tobytes()
+    with pytest.raises(ValueError, match="expected 9 arrays, got 1"):
+        model.set_weights([1])
+    weights = model.get_weights()
+    weights[-1] = np.zeros(3)
+    with pytest.raises(ValueError, match=r"shape \(2,\) for dense.bias, got \(3,\)"):
+        model.set_weights(weights)
+
+
+def test_a_frozen_layer_stays_as_it_is():
+    model = Sequential([Embedding(10, 4), LSTM(3, trainable=False), Dense(2, activation="softmax")])
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    x, y = np.arange(6).reshape(2, 3), np.array([0, 1])
+    model.build((None, None))
+    before = {name: p.copy() for name, p in model.parameters.items()}
+    model.train_on_batch(x, y)
+    changed = {name for name, p in model.parameters.items() if not np.array_equal(p, before[name])}
+    assert changed == {"embedding.weight", "dense.weight", "dense.bias"}
+    model.layers[0].trainable = model.layers[2].trainable = False
+    assert model.train_on_batch(x, y) == model.train_on_batch(x, y)
+
+
+def test_a_layer_of_ones_own_is_a_small_class():
+    class Square(layers.Layer):
+        def forward(self, x, *, training=False):
+            self._x = x
+            return x * x
+
+        def backward(self, dy, *, need_dx=True):
+            return 2 * self._x * dy
+
+    model = Sequential([Dense(3, dtype="float64"), Square(), Dense(1, dtype="float64")])
+    x = normal(4, 2, dtype="float64")
+    y = model(x, training=True)
+    model.backward(np.ones_like(y))
+    hidden = x @ model.layers[0].parameters["weight"].T
+    dhidden = 2 * hidden * model.layers[2].parameters["weight"]
+    assert np.allclose(model.gradients["dense.weight"], dhidden.T @ x)

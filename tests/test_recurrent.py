@@ -1,0 +1,160 @@
+"""fastrnn.Recurrent gives the functional API's bits, in one call or step by step."""
+
+import numpy as np
+import pytest
+
+import fastrnn
+from cases import CELLS, Case, problem_of, run_forward, settings, stacked
+from fastrnn import runtime
+
+
+def prepared(case, **options):
+    return fastrnn.Recurrent(case.cell, problem_of(case).weights, **case.options, **options)
+
+
+def state_of(case):
+    p = problem_of(case)
+    return p.h0 if p.c0 is None else (p.h0, p.c0)
+
+
+def assert_equal_bits(answer, result):
+    """(output, state) of a prepared object against a Result."""
+    output, state = answer
+    h, c = state if isinstance(state, tuple) else (state, None)
+    assert np.array_equal(output, result.output)
+    assert np.array_equal(h, result.h)
+    assert result.c is None or np.array_equal(c, result.c)
+
+
+@pytest.mark.parametrize("states", [True, False])
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_call_gives_the_bits_of_the_functional_form(cell, states, dtype, isa, threads):
+    case = stacked(cell, dtype=dtype, states=states)
+    p = problem_of(case)
+    rnn = prepared(case)
+    for _ in range(2):  # a call leaves nothing behind
+        answer = rnn(p.x, state_of(case) if states else None, lengths=p.lengths)
+        assert_equal_bits(answer, run_forward(case))
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_one_object_serves_any_batch_and_number_of_steps(cell):
+    rnn = prepared(Case(cell, layers=2))
+    for T, B in [(5, 4), (1, 1), (30, 2), (2, 0), (5, 70)]:
+        case = Case(cell, T=T, B=B, layers=2, states=False)
+        x = np.random.default_rng(1).normal(size=(T, B, case.I))
+        weights = problem_of(Case(cell, layers=2)).weights
+        assert_equal_bits(rnn(x), run_forward(case, x=x, weights=weights))
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_batch_first_only_swaps_axes(cell):
+    case = Case(cell, layers=2)
+    p = problem_of(case)
+    output, state = prepared(case, batch_first=True)(p.x.swapaxes(0, 1).copy(), state_of(case))
+    assert_equal_bits((output.swapaxes(0, 1), state), run_forward(case))
+
+
+@pytest.mark.parametrize(
+    "shape", [dict(B=1, H=256), dict(B=1, H=9), dict(B=3, H=130), dict(B=40, H=33)], ids=str
+)
+@pytest.mark.parametrize("cell", CELLS)
+def test_streaming_step_by_step_gives_the_bits_of_one_long_call(cell, shape, dtype, isa):
+    case = Case(cell, T=12, layers=2, dtype=dtype, **shape)
+    result, rnn = run_forward(case), prepared(case)
+    rnn.reset(state_of(case))
+    for x_t, expected in zip(problem_of(case).x, result.output, strict=True):
+        assert np.array_equal(rnn.step(x_t), expected)
+    assert_equal_bits((result.output, rnn.state), result)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_reset_without_a_state_starts_from_zeros(cell):
+    case = Case(cell, states=False)
+    p, rnn = problem_of(case), prepared(Case(cell))
+    rnn.step(p.x[1])
+    rnn.reset()
+    assert np.array_equal(rnn.step(p.x[0]), run_forward(case).output[0])
+
+
+def test_the_outputs_of_earlier_steps_stay_as_they_were():
+    case = Case("gru", T=3)
+    rnn, p = prepared(case), problem_of(case)
+    first = rnn.step(p.x[0])
+    copy = first.copy()
+    rnn.step(p.x[1])
+    rnn(p.x)
+    assert np.array_equal(first, copy)
+
+
+def test_reset_copies_the_state_that_it_is_given():
+    case = Case("gru")
+    p, rnn = problem_of(case), prepared(case)
+    h0 = p.h0.copy()
+    rnn.reset(h0)
+    rnn.step(p.x[0])
+    assert np.array_equal(h0, p.h0)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_weights_are_a_snapshot_until_update(cell):
+    case = Case(cell, layers=2)
+    p = problem_of(case)
+    weights = {name: array.copy() for name, array in p.weights.items()}
+    rnn = fastrnn.Recurrent(cell, weights, num_layers=2)
+    for array in weights.values():
+        array *= 0.5
+    assert_equal_bits(rnn(p.x, state_of(case)), run_forward(case))
+    rnn.update(weights)
+    assert_equal_bits(rnn(p.x, state_of(case)), run_forward(case, weights=weights))
+
+
+def test_the_isa_is_part_of_the_snapshot(isa):
+    case = Case("lstm", T=9, H=33, layers=2)
+    expected, rnn = run_forward(case), prepared(case)
+    for other in runtime.available_isas():
+        with settings(isa=other):
+            assert_equal_bits(rnn(problem_of(case).x, state_of(case)), expected)
+
+
+def test_a_bidirectional_network_cannot_step():
+    case = Case("gru", bidirectional=True)
+    with pytest.raises(ValueError, match=r"^step: .*direction"):
+        prepared(case).step(problem_of(case).x[0])
+
+
+@pytest.mark.parametrize(
+    ("act", "error", "name"),
+    [
+        (lambda rnn, x, w: fastrnn.Recurrent("LSTM2", w), ValueError, "cell"),
+        (lambda rnn, x, w: fastrnn.Recurrent("gru", {}), ValueError, "weight"),
+        (lambda rnn, x, w: fastrnn.Recurrent("gru", w, num_layers=2), ValueError, "weight"),
+        (lambda rnn, x, w: rnn(x[..., :2]), ValueError, "x"),
+        (lambda rnn, x, w: rnn(x.astype("float32")), (TypeError, ValueError), "x"),
+        (lambda rnn, x, w: rnn(x, np.zeros((1, 4, 8))), ValueError, "h0"),
+        (lambda rnn, x, w: rnn(x, lengths=[9, 9, 9, 9]), ValueError, "lengths"),
+        (lambda rnn, x, w: rnn.step(x), ValueError, "x"),
+        (lambda rnn, x, w: rnn.step(x[0, :, :2].copy()), ValueError, "x"),
+        (lambda rnn, x, w: rnn.reset(np.zeros((2, 4, 7))), ValueError, "h0"),
+        (lambda rnn, x, w: rnn.update({}), ValueError, "weight"),
+        (
+            lambda rnn, x, w: rnn.update({n: a[:, :1] for n, a in w.items() if a.ndim == 2}),
+            ValueError,
+            "weight",
+        ),
+    ],
+)
+def test_wrong_arguments_are_named_and_leave_the_object_usable(act, error, name):
+    case = Case("gru")
+    p, rnn = problem_of(case), prepared(case)
+    with pytest.raises(error, match=rf"^{name}"):
+        act(rnn, p.x, p.weights)
+    assert_equal_bits(rnn(p.x, state_of(case)), run_forward(case))
+
+
+def test_a_step_with_another_batch_than_the_carried_state_is_refused():
+    case = Case("gru")
+    x, rnn = problem_of(case).x, prepared(case)
+    rnn.step(x[0])
+    with pytest.raises(ValueError, match=r"^(x|h0): "):
+        rnn.step(x[0, :2])
