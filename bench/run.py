@@ -20,7 +20,7 @@ try:
 except ImportError as error:
     sys.exit(f"fastrnn cannot be imported ({error}): install it first, pip install '.[bench]'")
 
-from tqdm import tqdm
+from tqdm import tqdm  # type: ignore[import-untyped]
 
 import machine
 import report

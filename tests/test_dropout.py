@@ -1,5 +1,7 @@
 """Dropout between layers: which elements it drops, what it depends on, and its gradient."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -29,20 +31,15 @@ def test_a_mask_keeps_one_minus_p_of_the_elements_and_scales_them_up(p):
         assert abs(kept.mean() - (1 - p)) < 5 * np.sqrt(p * (1 - p) / mask.size)
 
 
-def test_masks_differ_between_layers_steps_rows_units_and_seeds():
-    p, shape = 0.5, (3, 30, 8, 32, True)
-    first, second = (mask != 0 for mask in masks_of(*shape, p, SEED))
-    other = masks_of(*shape, p, SEED + 1)[0] != 0
-    pairs = [(first, second), (first, other)]
-    pairs += [
-        (first[1:], first[:-1]),
-        (first[:, 1:], first[:, :-1]),
-        (first[..., 1:], first[..., :-1]),
-    ]
-    for (
-        one,
-        another,
-    ) in pairs:  # independent masks agree on half of the elements, here to five deviations
+def test_no_two_steps_rows_units_layers_or_seeds_share_a_mask():
+    shape = (3, 30, 20, 32, True)
+    masks = [mask != 0 for seed in (SEED, SEED + 1) for mask in masks_of(*shape, 0.5, seed)]
+    for mask in masks:
+        for axis, count in enumerate(mask.shape):
+            slices = {part.tobytes() for part in np.moveaxis(mask, axis, 0)}
+            assert len(slices) == count, f"axis {axis}"
+    # independent masks agree on half of the elements, here to five standard deviations
+    for one, another in itertools.combinations(masks, 2):
         assert abs((one == another).mean() - 0.5) < 5 * 0.5 / np.sqrt(one.size)
 
 

@@ -34,11 +34,14 @@ LENGTHS = ["none", "full", "ragged", "zeros"]
 BIASES = ["both", "ih", "none"]
 
 # (T, B, I, H): ones, primes, one below, at and above vector widths and tile heights, long, wide.
+# The second last line is worth several threads, which own rows, hidden units, or either; the last
+# is of several chunks, in which sums over time and batch are made.
 SIZES = [
-    (5, 4, 3, 7), (1, 1, 1, 1), (4, 1, 7, 17), (3, 13, 5, 33), (2, 3, 65, 64), (6, 2, 1, 65),
-    (4, 6, 9, 1), (1, 5, 3, 8), (3, 7, 31, 15), (2, 12, 16, 16), (300, 1, 2, 3), (50, 5, 3, 20),
-    (5, 64, 6, 24), (3, 2, 200, 130),
-]  # fmt: skip
+    *[(5, 4, 3, 7), (1, 1, 1, 1), (4, 1, 7, 17), (3, 13, 5, 33), (2, 3, 65, 64), (6, 2, 1, 65)],
+    *[(4, 6, 9, 1), (1, 5, 3, 8), (3, 7, 31, 15), (2, 12, 16, 16), (300, 1, 2, 3), (50, 5, 3, 20)],
+    *[(20, 30, 8, 40), (9, 1, 5, 256), (3, 2, 200, 130)],
+    *[(70, 20, 3, 9), (2, 1100, 2, 3)],
+]
 
 GRID = pairwise(
     kernel=[(cell, dtype) for cell in CELLS for dtype in DTYPES],
@@ -148,15 +151,43 @@ def test_a_gradient_that_is_left_out_counts_as_zero(cell, given_names):
     case = stacked(cell)
     p = problem_of(case)
     incoming = {name: getattr(p, name) for name in given_names}
-    if cell == "lstm" and ("dh" in incoming) != (
-        "dc" in incoming
-    ):  # a state's gradient is the pair
-        incoming = {"dh": np.zeros_like(p.h0), "dc": np.zeros_like(p.c0)} | incoming
     gradients = backward(cell, run_forward(case).cache, **incoming)
     expected = reference.backward(
         cell, expected_forward(case), p.x, p.weights, **incoming, lengths=p.lengths, **case.options
     )
     assert_close(gradients, expected, case.dtype)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_gradient_of_x_is_left_out_on_request_and_the_others_stay(cell):
+    case = stacked(cell)
+    p, cache = problem_of(case), run_forward(case).cache
+    undo = {"lstm": F.lstm_backward, "gru": F.gru_backward}.get(cell, F.rnn_backward)
+    dx, _, dweights = undo(cache, p.doutput, need_dx=False)
+    assert dx is None
+    expected = backward(cell, cache, p.doutput).weights
+    assert all(np.array_equal(dweights[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_output_of_training_is_read_only_because_the_cache_refers_to_it(cell, batch_first):
+    case = stacked(cell)
+    training, inference = (
+        run_forward(case, batch_first=batch_first, training=flag) for flag in (True, False)
+    )
+    assert not training.output.flags.writeable
+    assert inference.output.flags.writeable
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_backward_pass_runs_on_the_isa_of_its_forward_pass(cell, isa):
+    case = stacked(cell)
+    cache = run_forward(case).cache
+    expected = run_backward(case, cache)
+    for other in runtime.available_isas():
+        with settings(isa=other):
+            assert_same_bits(run_backward(case, cache), expected)
 
 
 def test_cells_are_returned_only_when_asked_for():

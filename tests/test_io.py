@@ -138,6 +138,9 @@ def test_a_foreign_file_is_refused(tmp_path):
         (lambda arrays, config: config["layers"][0]["config"].update(input_dim=-1), "input_dim"),
         (lambda arrays, config: config["layers"][0]["config"].update(other=1), "other"),
         (lambda arrays, config: config.pop("input_shape"), "input_shape"),
+        (lambda arrays, config: config.update(layers=[]), "no layers"),
+        (lambda arrays, config: config.update(layers=[3]), "int"),
+        (lambda arrays, config: config["layers"][0].update(config=[]), "list"),
     ],
 )
 def test_a_model_file_that_does_not_fit_together_is_refused(model, tmp_path, change, words):

@@ -18,23 +18,30 @@ from cases import (
 
 
 def strided_forms(array):
-    """The same values with other outer strides; the last axis stays contiguous."""
+    """The same values with other strides of the outer axes; the last axis stays contiguous."""
     T, B, _ = array.shape
     every_second = np.full((T, 2 * B, *array.shape[2:]), np.nan, array.dtype)[:, ::2]
     every_second[...] = array
     inside = np.full(tuple(n + 5 for n in array.shape), np.nan, array.dtype)[2:-3, 1:-4, 3:-2]
     inside[...] = array
+    records = np.zeros(array.shape[:2], [("tag", "u1"), ("values", array.dtype, array.shape[2])])
+    records["values"] = array
+    shifted = np.zeros(array.nbytes + 1, np.uint8)[1:].view(array.dtype).reshape(array.shape)
+    shifted[...] = array
     return {
         "every second row": every_second,
         "transposed outer axes": array.swapaxes(0, 1).copy().swapaxes(0, 1),
         "reversed time": array[::-1].copy()[::-1],
         "part of a larger array": inside,
+        "field of packed records": records["values"],
+        "not aligned": shifted,
     }
 
 
-@pytest.mark.parametrize(
-    "form", ["every second row", "transposed outer axes", "reversed time", "part of a larger array"]
-)
+FORMS = list(strided_forms(np.zeros((2, 2, 2))))
+
+
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("cell", CELLS)
 def test_strides_do_not_change_a_bit(cell, form, dtype, isa):
     case = stacked(cell, dtype=dtype)

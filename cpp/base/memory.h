@@ -47,6 +47,9 @@ public:
         return block;
     }
 
+    // Held across a fork, so that the child does not inherit a lock that nobody will open.
+    std::mutex& mutex() { return mutex_; }
+
     void give(void* block, std::size_t bytes) {
         const std::lock_guard<std::mutex> lock(mutex_);
         free_.emplace_back(block, bytes);

@@ -16,7 +16,7 @@ namespace {
 struct Lstm {
     static constexpr int slots = 4;  // i, f, g, o
     static constexpr int gates = 4, x_slot = 0, h_slot = 0;
-    static constexpr int x_gate[] = {0, 1, 2, 3}, h_gate[] = {0, 1, 2, 3};
+    static constexpr int x_gate[gates] = {0, 1, 2, 3}, h_gate[gates] = {0, 1, 2, 3};
     static constexpr int units = 1;
     static constexpr bool has_c = true, needs_h_prev = false;
 

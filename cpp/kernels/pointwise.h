@@ -80,16 +80,21 @@ void binary_cross_entropy(const T* logits, const T* targets, const T* weights, T
     }
 }
 
+// In double, whose range no float32 gradient's square leaves.
 template <class T>
 double sum_of_squares(const T* x, index n) {
-    constexpr int L = lanes<T>;
-    Vec<T> total = zero<T>();
+    constexpr int chains = 8;
+    double sums[chains] = {};
     index i = 0;
-    for (; i + L <= n; i += L) total = fma(load(x + i), load(x + i), total);
-    double sum = 0;
-    for (int lane = 0; lane < L; ++lane) sum += static_cast<double>(total[lane]);
-    for (; i < n; ++i) sum += static_cast<double>(x[i]) * static_cast<double>(x[i]);
-    return sum;
+    for (; i + chains <= n; i += chains) {
+        FASTRNN_UNROLL
+        for (int j = 0; j < chains; ++j)
+            sums[j] += static_cast<double>(x[i + j]) * static_cast<double>(x[i + j]);
+    }
+    for (; i < n; ++i) sums[0] += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+    double total = 0;
+    for (const double sum : sums) total += sum;
+    return total;
 }
 
 template <class T>

@@ -23,13 +23,21 @@ constexpr int outer_panel = 3;
 template <class T, int MR, int NV>
 using Tile = Vec<T>[MR][NV];
 
-// acc[i][j] += a[i][0 .. k) b[0 .. k)[j], b: [k][NV][L]
+// Elements of T in a cache line.
+template <class T>
+constexpr index line = 64 / sizeof(T);
+
+// acc[i][j] += a[i][0 .. k) b[0 .. k)[j], b: [k][NV][L]. Meanwhile k cache lines from `ahead` on
+// are fetched into the second-level cache: weights stream from further away, and the hardware stops
+// fetching at every page.
 template <class T, int MR, int NV>
-FASTRNN_INLINE void accumulate(Tile<T, MR, NV>& acc, const T* const (&a)[MR], const T* b, index k) {
-    for (index p = 0; p < k; ++p, b += NV * lanes<T>) {
+FASTRNN_INLINE void accumulate(Tile<T, MR, NV>& acc, const T* const (&a)[MR], const T* b, index k,
+                               const T* ahead) {
+    for (index p = 0; p < k; ++p, b += NV * lanes<T>, ahead += line<T>) {
         Vec<T> column[NV];
         FASTRNN_UNROLL
         for (int j = 0; j < NV; ++j) column[j] = load(b + j * lanes<T>);
+        __builtin_prefetch(ahead, 0, 2);
         FASTRNN_UNROLL
         for (int i = 0; i < MR; ++i) {
             const Vec<T> x = broadcast(a[i][p]);
@@ -39,14 +47,21 @@ FASTRNN_INLINE void accumulate(Tile<T, MR, NV>& acc, const T* const (&a)[MR], co
     }
 }
 
-// Calls Kernel::template tile<MR>(first) for tiles that cover `rows` as evenly as possible, MR <=
-// Most.
+// What tile number t of a panel of k rows fetches ahead: its share of the panel that comes next.
+template <class T, int NV>
+FASTRNN_INLINE const T* share_ahead(const T* next, index t, index k) {
+    constexpr index shares = NV * lanes<T> / line<T> > 0 ? NV * lanes<T> / line<T> : 1;
+    return next + smaller(t, shares - 1) * k * line<T>;
+}
+
+// Calls Kernel::template tile<MR>(first, t) for tiles t = 0, 1, ... that cover `rows` as evenly as
+// possible, MR <= Most.
 template <int MR, class Kernel>
-FASTRNN_INLINE void one_tile(const Kernel& kernel, index first, index rows) {
+FASTRNN_INLINE void one_tile(const Kernel& kernel, index first, index t, index rows) {
     if constexpr (MR > 1) {
-        if (rows < MR) return one_tile<MR - 1>(kernel, first, rows);
+        if (rows < MR) return one_tile<MR - 1>(kernel, first, t, rows);
     }
-    kernel.template tile<MR>(first);
+    kernel.template tile<MR>(first, t);
 }
 
 template <int Most, class Kernel>
@@ -54,7 +69,7 @@ FASTRNN_INLINE void for_row_tiles(const Kernel& kernel, index rows) {
     const index tiles = ceil_div(rows, Most);
     for (index t = 0, first = 0; t < tiles; ++t) {
         const index next = rows * (t + 1) / tiles;
-        one_tile<Most>(kernel, first, next - first);
+        one_tile<Most>(kernel, first, t, next - first);
         first = next;
     }
 }
@@ -69,7 +84,7 @@ struct PanelProduct {
     index place[NV];  // of each register in a row of c
 
     template <int MR>
-    __attribute__((noinline)) void tile(index first) const {
+    __attribute__((noinline)) void tile(index first, index t) const {
         Tile<T, MR, NV> acc;
         const T* a[MR];
         FASTRNN_UNROLL
@@ -78,9 +93,16 @@ struct PanelProduct {
             FASTRNN_UNROLL
             for (int j = 0; j < NV; ++j) acc[i][j] = start ? load(start + j * lanes<T>) : zero<T>();
         }
+        if (p.add) {  // fetched now, it is near when the chain is done
+            for (int i = 0; i < MR; ++i) {
+                for (int j = 0; j < NV; ++j)
+                    __builtin_prefetch(p.c + p.c_offset[first + i] + place[j], 1, 3);
+            }
+        }
         const T* panel = b;
-        for (index r = 0; r < p.runs; ++r) {
-            accumulate<T, MR, NV>(acc, a, panel, p.run);
+        const T* ahead = share_ahead<T, NV>(b + p.run * p.runs * NV * lanes<T>, t, p.run * p.runs);
+        for (index r = 0; r < p.runs; ++r, ahead += p.run * line<T>) {
+            accumulate<T, MR, NV>(acc, a, panel, p.run, ahead);
             panel += p.run * NV * lanes<T>;
             FASTRNN_UNROLL
             for (int i = 0; i < MR; ++i) a[i] += p.run_stride;
@@ -139,52 +161,97 @@ void product(const ProductArgs<T>& p) {
 // ---- sums of outer products: the weights' gradients
 // -----------------------------------------------------------------
 
+// K is taken in pieces whose part of a and b stays in the first-level cache; the sums wait in
+// `sums` in between, which changes no bit of them.
+constexpr index outer_piece = 64;
+
 template <class T, int NV>
 struct OuterTile {
-    const OuterArgs<T>& p;
+    const T* a;
+    index a_stride;
+    const T* b;
+    index terms;
+    T* sums;  // [m][NV * L]
+    bool first;
 
     template <int MR>
-    __attribute__((noinline)) void tile(index m) const {
-        Tile<T, MR, NV> acc{};
-        const T* a = p.a + m;
-        const T* b = p.b;
-        for (index k = 0; k < p.terms; ++k, a += p.a_stride, b += NV * lanes<T>) {
+    FASTRNN_INLINE void tile(index m, index) const {
+        Tile<T, MR, NV> acc;
+        T* const sum = sums + m * NV * lanes<T>;
+        FASTRNN_UNROLL
+        for (int i = 0; i < MR; ++i) {
+            FASTRNN_UNROLL
+            for (int j = 0; j < NV; ++j)
+                acc[i][j] = first ? zero<T>() : load(sum + (i * NV + j) * lanes<T>);
+        }
+        const T* x = a + m;
+        const T* y = b;
+        for (index k = 0; k < terms; ++k, x += a_stride, y += NV * lanes<T>) {
             Vec<T> column[NV];
             FASTRNN_UNROLL
-            for (int j = 0; j < NV; ++j) column[j] = load(b + j * lanes<T>);
+            for (int j = 0; j < NV; ++j) column[j] = load(y + j * lanes<T>);
+            __builtin_prefetch(x + outer_piece * a_stride, 0, 2);
             FASTRNN_UNROLL
             for (int i = 0; i < MR; ++i) {
-                const Vec<T> x = broadcast(a[i]);
+                const Vec<T> xi = broadcast(x[i]);
                 FASTRNN_UNROLL
-                for (int j = 0; j < NV; ++j) acc[i][j] = fma(x, column[j], acc[i][j]);
+                for (int j = 0; j < NV; ++j) acc[i][j] = fma(xi, column[j], acc[i][j]);
             }
         }
         FASTRNN_UNROLL
         for (int i = 0; i < MR; ++i) {
-            const index group = (m + i) / p.width, place = (m + i) % p.width;
-            if (place >= p.width_valid) continue;
-            T* c = p.c + (p.group_row[group] + place) * p.c_stride;
             FASTRNN_UNROLL
-            for (int j = 0; j < NV; ++j) {
-                const index n = larger(0, smaller(lanes<T>, p.columns - j * lanes<T>));
-                T* to = c + j * lanes<T>;
-                store_first(to, p.add ? load_first(to, n) + acc[i][j] : acc[i][j], n);
-            }
+            for (int j = 0; j < NV; ++j) store(sum + (i * NV + j) * lanes<T>, acc[i][j]);
         }
     }
 };
+
+template <class T, int NV>
+__attribute__((noinline)) void outer_panel_at(const OuterArgs<T>& p) {
+    constexpr int L = lanes<T>;
+    alignas(64) T sums[most_outer_rows * NV * L];
+    const auto row_of_c = [&](index group, index place) {
+        return p.c + (p.group_row[group] + place) * p.c_stride;
+    };
+    for (index m = 0; p.add && m < p.m; ++m) {
+        for (index j = 0; j < p.columns; j += line<T>) {
+            __builtin_prefetch(row_of_c(m / p.width, m % p.width) + j, 1, 2);
+        }
+    }
+    for (index k = 0; k < p.terms; k += outer_piece) {
+        const OuterTile<T, NV> tile{p.a + k * p.a_stride,
+                                    p.a_stride,
+                                    p.b + k * NV * L,
+                                    smaller(outer_piece, p.terms - k),
+                                    sums,
+                                    k == 0};
+        for_row_tiles<tile_rows(NV)>(tile, p.m);
+    }
+    const T* sum = sums;
+    for (index group = 0; group * p.width < p.m; ++group) {
+        for (index place = 0; place < p.width; ++place, sum += NV * L) {
+            if (place >= p.width_valid) continue;
+            T* const c = row_of_c(group, place);
+            for (index j = 0; j < p.columns; j += L) {
+                const index n = smaller(L, p.columns - j);
+                const Vec<T> v = load(sum + j);
+                store_first(c + j, p.add ? load_first(c + j, n) + v : v, n);
+            }
+        }
+    }
+}
 
 template <class T>
 void outer(const OuterArgs<T>& p) {
     switch (p.vectors) {
         case 1:
-            for_row_tiles<tile_rows(1)>(OuterTile<T, 1>{p}, p.m);
+            outer_panel_at<T, 1>(p);
             break;
         case 2:
-            for_row_tiles<tile_rows(2)>(OuterTile<T, 2>{p}, p.m);
+            outer_panel_at<T, 2>(p);
             break;
         default:
-            for_row_tiles<tile_rows(3)>(OuterTile<T, 3>{p}, p.m);
+            outer_panel_at<T, 3>(p);
             break;
     }
 }

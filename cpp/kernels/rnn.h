@@ -34,7 +34,7 @@ template <class Activation>
 struct Rnn {
     static constexpr int slots = 1;  // h
     static constexpr int gates = 1, x_slot = 0, h_slot = 0;
-    static constexpr int x_gate[] = {0}, h_gate[] = {0};
+    static constexpr int x_gate[gates] = {0}, h_gate[gates] = {0};
     static constexpr int units =
         product_panel;  // with one gate, several registers of units fill a tile
     static constexpr bool has_c = false, needs_h_prev = false;

@@ -38,9 +38,10 @@ struct ForwardTile {
     const ForwardStep<T>& s;
     index unit;  // the first register of units
     const T* weight;
+    const T* next;  // the weights that come after these
 
     template <int MR>
-    __attribute__((noinline)) void tile(index first) const {
+    __attribute__((noinline)) void tile(index first, index t) const {
         constexpr int L = lanes<T>;
         Tile<T, MR, NV> acc;
         const T* a[MR];
@@ -56,12 +57,31 @@ struct ForwardTile {
                                         s.start ? s.start + (unit + u) * L : nullptr);
             }
         }
-        accumulate<T, MR, NV>(acc, a, weight, s.hidden);
+        fetch_ahead<MR>(first);
+        accumulate<T, MR, NV>(acc, a, weight, s.hidden, share_ahead<T, NV>(next, t, s.hidden));
         FASTRNN_UNROLL
         for (int i = 0; i < MR; ++i) {
             FASTRNN_UNROLL
             for (int u = 0; u < Units; ++u)
                 finish(s.row[first + i], unit + u, &acc[i][u * Cell::gates], a[i]);
+        }
+    }
+
+    // The same rows of the next registers of units: the weights that stream by have pushed them out
+    // of the near caches, and the accumulators cannot start without them.
+    template <int MR>
+    FASTRNN_INLINE void fetch_ahead(index first) const {
+        constexpr int L = lanes<T>;
+        for (int i = 0; i < MR; ++i) {
+            const index row = s.row[first + i];
+            FASTRNN_UNROLL
+            for (int u = Units; u < 2 * Units; ++u) {
+                const T* gates = s.gates + (unit + u) * s.gates_stride + row * (Cell::slots * L);
+                for (int j = 0; j < Cell::slots * L; j += line<T>)
+                    __builtin_prefetch(gates + j, 1, 2);
+                if (Cell::has_c)
+                    __builtin_prefetch(s.c_prev + (unit + u) * s.c_prev_stride + row * L, 0, 2);
+            }
         }
     }
 
@@ -85,9 +105,11 @@ struct ForwardTile {
 
 // Units registers of units from `unit` on, or what is left of them.
 template <class Cell, class T, int Units>
-FASTRNN_INLINE void forward_units(const ForwardStep<T>& s, index unit, const T* weight) {
+FASTRNN_INLINE void forward_units(const ForwardStep<T>& s, index unit, const T* weight,
+                                  const T* next) {
     if constexpr (Units > 1) {
-        if (s.unit_end - unit < Units) return forward_units<Cell, T, Units - 1>(s, unit, weight);
+        if (s.unit_end - unit < Units)
+            return forward_units<Cell, T, Units - 1>(s, unit, weight, next);
     }
     for_row_tiles<tile_rows(Units * Cell::gates)>(ForwardTile<Cell, T, Units>{s, unit, weight},
                                                   s.rows);
@@ -97,8 +119,10 @@ template <class Cell, class T>
 void forward_step(const ForwardStep<T>& s) {
     const T* weight = s.weight;
     for (index unit = s.unit_begin; unit < s.unit_end; unit += Cell::units) {
-        forward_units<Cell, T, Cell::units>(s, unit, weight);
-        weight += Cell::units * Cell::gates * lanes<T> * s.hidden;
+        const bool last = unit + Cell::units >= s.unit_end;  // then the next step begins anew
+        const T* const next = weight + Cell::units * Cell::gates * lanes<T> * s.hidden;
+        forward_units<Cell, T, Cell::units>(s, unit, weight, last ? s.weight : next);
+        weight = next;
     }
 }
 

@@ -33,6 +33,9 @@ struct ProductArgs {
     bool add = false;          // c += the chain, instead of c = the chain
 };
 
+// The most rows of c in one call to outer.
+constexpr index most_outer_rows = 64;
+
 // c[m, n] (+)= sum over k of a[k, m] b[k, n], summed from 0 in the order of k, then added once.
 template <class T>
 struct OuterArgs {

@@ -12,7 +12,7 @@ namespace {
 
 constexpr index terms_in_a_chain = 1024;  // of the sums over rows, as in the recurrent layers
 constexpr index rows_per_task = 96;
-constexpr index weight_rows_per_task = 128;
+constexpr index weight_rows_per_task = most_outer_rows;
 
 std::vector<index> multiples(index stride, index n) {
     std::vector<index> offset(static_cast<std::size_t>(n));

@@ -6,6 +6,8 @@
 
 #include <chrono>
 
+#include "base/memory.h"
+
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -57,8 +59,12 @@ private:
 
 // libgomp's idle workers do not survive fork, and a child that opened a region would wait for them
 // for ever. Giving them up before the fork makes both sides start afresh.
-void before_fork() { omp_pause_resource_all(omp_pause_soft); }
-const int fork_handler = pthread_atfork(before_fork, nullptr, nullptr);
+void before_fork() {
+    omp_pause_resource_all(omp_pause_soft);
+    MemoryPool::instance().mutex().lock();
+}
+void after_fork() { MemoryPool::instance().mutex().unlock(); }
+[[maybe_unused]] const int fork_handlers = pthread_atfork(before_fork, after_fork, after_fork);
 
 }  // namespace
 

@@ -74,7 +74,7 @@ FASTRNN_INLINE Vec<T> exp(Vec<T> x) {
 template <class T>
 FASTRNN_INLINE Vec<T> sigmoid(Vec<T> x) {
     const Vec<T> one = broadcast_to<T>(1);
-    return one / (one + exp<T>(-x));
+    return divide<T>(one, one + exp<T>(-x));
 }
 
 // (tanh(x) - x) / x^3 as a polynomial of x^2 for |x| < 0.625 (Remez), lowest coefficient first.
@@ -93,7 +93,7 @@ FASTRNN_INLINE Vec<T> tanh(Vec<T> x) {
     Vec<T> scale;
     const Vec<T> p = expm1_reduced<T>(magnitude + magnitude, scale);
     const Vec<T> e = fma(scale, p, scale - broadcast_to<T>(1));
-    Vec<T> y = e / (e + broadcast_to<T>(2));
+    Vec<T> y = divide<T>(e, e + broadcast_to<T>(2));
     if constexpr (sizeof(T) == sizeof(float)) {
         const Vec<T> square = magnitude * magnitude;
         Vec<T> q = broadcast(tanh_small[4]);

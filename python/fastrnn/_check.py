@@ -1,8 +1,9 @@
 """Argument checks; the messages name the argument, what came and what was expected."""
 
+import math
 import operator
 from collections.abc import Sequence
-from typing import Any, SupportsFloat, SupportsIndex
+from typing import Any, SupportsIndex
 
 import numpy as np
 
@@ -33,7 +34,7 @@ def floating(
         raise TypeError(f"{name}: expected {like.dtype}, got {value.dtype}")
     if shape is not None and not matches(value.shape, shape):
         raise ValueError(f"{name}: expected shape {spell(shape)}, got {value.shape}")
-    return np.ascontiguousarray(value)
+    return np.require(value, requirements=["C", "A"])
 
 
 def integers(name: str, value: Any, shape: Sequence[int | None] | None = None) -> Integers:
@@ -60,8 +61,9 @@ def whole_numbers(name: str, value: Array) -> Integers:
 
 def matches(shape: Sequence[int], expected: Sequence[int | None]) -> bool:
     """Whether ``shape`` has the expected sizes, None standing for any."""
-    return len(shape) == len(expected) and all(
-        want is None or have == want for have, want in zip(shape, expected, strict=True)
+    return shape == expected or (
+        len(shape) == len(expected)
+        and all(want is None or have == want for have, want in zip(shape, expected, strict=True))
     )
 
 
@@ -94,10 +96,13 @@ def fraction(name: str, value: float) -> float:
 
 def real(name: str, value: float, minimum: float | None = None) -> float:
     """Check that ``value`` is a finite number, of at least ``minimum``, and return it as float."""
-    if isinstance(value, bool | np.bool_) or not isinstance(value, SupportsFloat):
+    if isinstance(value, bool | np.bool_) or not hasattr(value, "__float__"):
         raise TypeError(f"{name}: expected a number, got {value!r}")
-    number = float(value)
-    if not np.isfinite(number) or (minimum is not None and number < minimum):
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise TypeError(f"{name}: expected a number, got {value!r}") from None
+    if not math.isfinite(number) or (minimum is not None and number < minimum):
         bound = "" if minimum is None else f" of at least {minimum:g}"
         raise ValueError(f"{name}: expected a finite number{bound}, got {value!r}")
     return number

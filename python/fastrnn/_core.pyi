@@ -1,9 +1,9 @@
 """The compiled core: what the bindings in ``cpp/bindings`` register.
 
-Every function checks the types, ranks and shapes that it relies on (a wrong one raises ``ValueError`` or
-``TypeError``), fills arrays that the caller allocated, and runs without the GIL. Arrays called ``floating`` are
-float32 or float64, all of one type in one call, C-contiguous unless said otherwise. Clear messages, defaults and
-conversions are the business of the Python modules above.
+Every function checks the types, ranks and shapes that it relies on (a wrong one raises ValueError
+or TypeError), fills arrays that the caller allocated, and runs without the GIL. Arrays called
+``Floating`` are float32 or float64, all of one type in a call, C-contiguous unless said otherwise.
+Clear messages, defaults and conversions are the Python modules' business.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ __version__: str
 
 def compiler() -> str: ...
 def available_isas() -> list[str]:
-    """ISAs that this build has and this machine can run, the slowest first ("scalar", "avx2", ...)."""
+    """ISAs that this build has and this machine runs, the slowest first ("scalar", "avx2", ...)."""
 
 def compiled_isas() -> list[str]: ...
 def get_isa() -> str: ...
@@ -29,7 +29,7 @@ def set_isa(name: str) -> None: ...
 def get_num_threads() -> int: ...
 def set_num_threads(n: int) -> None: ...
 def fma_peak(double_precision: bool, num_threads: int, seconds: float) -> float:
-    """Floating-point operations per second of a loop of independent fused multiply-adds in registers."""
+    """Floating-point operations per second of independent fused multiply-adds in registers."""
 
 # ---- recurrent layers ----------------------------------------------------------------------------
 
@@ -53,7 +53,7 @@ class Plan:
     ) -> None: ...
 
 class Cache:
-    """What the backward pass needs besides x, the weights and the output. Reusable; freed with the object."""
+    """What the backward pass needs besides x, the weights and the output. Reusable."""
 
     nbytes: int
 
@@ -108,7 +108,7 @@ def linear_backward(
     dbias: Floating | None,
 ) -> None: ...
 def embedding_forward(ids: Integers, table: Floating, out: Floating) -> None:
-    """out [N, E] = table [V, E][ids [N]]; an id outside 0..V-1 is an IndexError, raised before out is written."""
+    """out [N, E] = table [V, E][ids [N]]; an id outside 0..V-1 is an IndexError, out untouched."""
 
 def embedding_backward(ids: Integers, dout: Floating, dtable: Floating) -> None:
     """dtable [V, E] is overwritten with the sums of dout [N, E] per id, in the order of N."""
@@ -116,8 +116,8 @@ def embedding_backward(ids: Integers, dout: Floating, dtable: Floating) -> None:
 def dropout(x: Floating, out: Floating, p: float, seed: int, stream: int, first_step: int) -> None:
     """Inverted dropout of x [B, T, F]: kept elements are divided by 1 - p.
 
-    The mask is a function of (seed, stream, first_step + t, row, unit) alone, so the same call applied to the output
-    gradient is the backward pass.
+    The mask is a function of (seed, stream, first_step + t, row, unit) alone, so the same call
+    applied to the output gradient is the backward pass.
     """
 
 def softmax_cross_entropy(
@@ -149,7 +149,7 @@ def sgd(
     weight_decay: float,
     grad_scale: float,  # every gradient is multiplied by it first (clipping)
 ) -> None:
-    """In place, as Keras: v = momentum * v - lr * g; p += v, or momentum * v - lr * g (Nesterov)."""
+    """In place, as Keras: v = momentum * v - lr * g; p += v (or Nesterov's step)."""
 
 def adam(
     params: Sequence[Floating],

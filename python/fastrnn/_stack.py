@@ -78,7 +78,7 @@ def readable(array: Array) -> Array:
         and all(stride % size == 0 for stride in strides)
     ):
         return array
-    return np.ascontiguousarray(array)
+    return np.array(array, order="C")  # ascontiguousarray would keep a misaligned one
 
 
 def typed(name: str, value: object, dtype: np.dtype[Any] | None = None) -> Array:
@@ -237,16 +237,19 @@ def empty_sequence(
     steps: int, batch: int, width: int, dtype: np.dtype[Any], batch_first: bool
 ) -> Array:
     """Return a new [T, B, width] array, laid out as [B, T, width] if ``batch_first``."""
+    output: Array
     if batch_first:
-        return np.empty((batch, steps, width), dtype).transpose(1, 0, 2)
-    output: Array = np.empty((steps, batch, width), dtype)
+        output = np.empty((batch, steps, width), dtype).transpose(1, 0, 2)
+    else:
+        output = np.empty((steps, batch, width), dtype)
     return output
 
 
 def as_given(array: Array, unbatched: bool, batch_first: bool) -> Array:
     """Return a [T, B, F] array in the caller's layout."""
     if unbatched:
-        return array[:, 0]
+        sequence: Array = array[:, 0]
+        return sequence
     return array.transpose(1, 0, 2) if batch_first else array
 
 

@@ -3,6 +3,8 @@
 All take the random generator that they draw from, and return float64; layers convert.
 """
 
+from __future__ import annotations
+
 import math
 
 import numpy as np

@@ -314,9 +314,10 @@ def _update_arguments(
             raise ValueError(f"{name}: expected {len(params)} arrays, got {len(arrays)}")
     for name, arrays in (("params", params), *states.items()):
         for i, (array, param) in enumerate(zip(arrays, params, strict=True)):
-            _check.floating(f"{name}[{i}]", array, param.shape, like=params[0])
-            if not (array.flags.c_contiguous and array.flags.writeable):
-                raise ValueError(f"{name}[{i}]: expected a writeable, C-contiguous array")
+            if _check.floating(f"{name}[{i}]", array, param.shape, like=params[0]) is not array:
+                raise ValueError(f"{name}[{i}]: expected a C-contiguous array")
+            if not array.flags.writeable:
+                raise ValueError(f"{name}[{i}]: expected a writeable array")
     return [
         _check.floating(f"grads[{i}]", grad, param.shape, like=params[0])
         for i, (grad, param) in enumerate(zip(grads, params, strict=True))

@@ -1,5 +1,7 @@
 """The one source of random numbers: initial weights, shuffling and dropout all draw from it."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from functools import cache
 from typing import Any

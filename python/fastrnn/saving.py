@@ -43,6 +43,6 @@ def load(model: Sequential, path: str | os.PathLike[str]) -> None:
             names = sorted(parameters.keys() ^ arrays.keys())
             raise ValueError(f"missing or surplus parameters {names}")
         model.set_weights([arrays[name] for name in parameters])
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: the model in it cannot be used ({error!r})") from error
     model.metadata = metadata

@@ -1,5 +1,7 @@
 """Dense: a matrix product, a bias and an activation."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np

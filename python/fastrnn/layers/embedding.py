@@ -1,5 +1,7 @@
 """Embedding: a row of numbers for every id."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np
