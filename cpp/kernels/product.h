@@ -27,23 +27,43 @@ using Tile = Vec<T>[MR][NV];
 template <class T>
 constexpr index line = 64 / sizeof(T);
 
+// acc[i][j] += x(i) b[j]. Whichever side is the shorter waits in registers; the other passes
+// through one, so that 3 x 4 accumulators fit the 16 registers of AVX2.
+template <class T, int MR, int NV, class X>
+FASTRNN_INLINE void multiply_add(Tile<T, MR, NV>& acc, const X& x, const T* b) {
+    if constexpr (MR < NV) {
+        Vec<T> row[MR];
+        FASTRNN_UNROLL
+        for (int i = 0; i < MR; ++i) row[i] = broadcast(*x(i));
+        FASTRNN_UNROLL
+        for (int j = 0; j < NV; ++j) {
+            const Vec<T> column = load(b + j * lanes<T>);
+            FASTRNN_UNROLL
+            for (int i = 0; i < MR; ++i) acc[i][j] = fma(row[i], column, acc[i][j]);
+        }
+    } else {
+        Vec<T> column[NV];
+        FASTRNN_UNROLL
+        for (int j = 0; j < NV; ++j) column[j] = load(b + j * lanes<T>);
+        FASTRNN_UNROLL
+        for (int i = 0; i < MR; ++i) {
+            const Vec<T> row = broadcast(*x(i));
+            FASTRNN_UNROLL
+            for (int j = 0; j < NV; ++j) acc[i][j] = fma(row, column[j], acc[i][j]);
+        }
+    }
+}
+
 // acc[i][j] += a[i][0 .. k) b[0 .. k)[j], b: [k][NV][L]. Meanwhile k cache lines from `ahead` on
 // are fetched into the second-level cache: weights stream from further away, and the hardware stops
 // fetching at every page.
 template <class T, int MR, int NV>
 FASTRNN_INLINE void accumulate(Tile<T, MR, NV>& acc, const T* const (&a)[MR], const T* b, index k,
                                const T* ahead) {
-    for (index p = 0; p < k; ++p, b += NV * lanes<T>, ahead += line<T>) {
-        Vec<T> column[NV];
-        FASTRNN_UNROLL
-        for (int j = 0; j < NV; ++j) column[j] = load(b + j * lanes<T>);
+    FASTRNN_UNROLL_4  // the loop's own arithmetic shares ports with the fma
+        for (index p = 0; p < k; ++p, b += NV * lanes<T>, ahead += line<T>) {
         __builtin_prefetch(ahead, 0, 2);
-        FASTRNN_UNROLL
-        for (int i = 0; i < MR; ++i) {
-            const Vec<T> x = broadcast(a[i][p]);
-            FASTRNN_UNROLL
-            for (int j = 0; j < NV; ++j) acc[i][j] = fma(x, column[j], acc[i][j]);
-        }
+        multiply_add<T, MR, NV>(acc, [&](int i) { return a[i] + p; }, b);
     }
 }
 
@@ -186,17 +206,10 @@ struct OuterTile {
         }
         const T* x = a + m;
         const T* y = b;
+        FASTRNN_UNROLL_4
         for (index k = 0; k < terms; ++k, x += a_stride, y += NV * lanes<T>) {
-            Vec<T> column[NV];
-            FASTRNN_UNROLL
-            for (int j = 0; j < NV; ++j) column[j] = load(y + j * lanes<T>);
             __builtin_prefetch(x + outer_piece * a_stride, 0, 2);
-            FASTRNN_UNROLL
-            for (int i = 0; i < MR; ++i) {
-                const Vec<T> xi = broadcast(x[i]);
-                FASTRNN_UNROLL
-                for (int j = 0; j < NV; ++j) acc[i][j] = fma(xi, column[j], acc[i][j]);
-            }
+            multiply_add<T, MR, NV>(acc, [&](int i) { return x + i; }, y);
         }
         FASTRNN_UNROLL
         for (int i = 0; i < MR; ++i) {

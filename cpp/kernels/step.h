@@ -111,8 +111,8 @@ FASTRNN_INLINE void forward_units(const ForwardStep<T>& s, index unit, const T* 
         if (s.unit_end - unit < Units)
             return forward_units<Cell, T, Units - 1>(s, unit, weight, next);
     }
-    for_row_tiles<tile_rows(Units * Cell::gates)>(ForwardTile<Cell, T, Units>{s, unit, weight},
-                                                  s.rows);
+    for_row_tiles<tile_rows(Units * Cell::gates)>(
+        ForwardTile<Cell, T, Units>{s, unit, weight, next}, s.rows);
 }
 
 template <class Cell, class T>

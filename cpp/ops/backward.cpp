@@ -15,6 +15,9 @@ namespace {
 
 // The longest single chain of additions in a sum over time and batch.
 constexpr index terms_in_a_chain = 1024;
+// Panels of x (or h) that a task packs at once, so that the gates' gradients stream by half as
+// often.
+constexpr index panels_per_task = 2;
 // Tasks per thread and chunk: enough for an even load where a neighbour holds one thread up.
 constexpr index tasks_per_thread = 4;
 
@@ -41,7 +44,7 @@ struct Workspace {
         for (auto& buffer : dgates)
             buffer = Buffer<T>(units * ChunkLayout::padded(tokens * width, sizeof(T)));
         panel_stride = smaller(tokens, terms_in_a_chain) * table.outer_panel * L;
-        panels = Buffer<T>(panel_stride * threads);
+        panels = Buffer<T>(panel_stride * panels_per_task * threads);
         zeros = Buffer<T>(hidden);
         std::fill_n(zeros.data(), hidden, T(0));
     }
@@ -252,90 +255,100 @@ private:
     // ---- what a whole chunk gives at once
     // ---------------------------------------------------------------------------
 
-    // dW for one panel of its columns, from the rows that `source` gives for each step, for some
-    // registers of units.
+    // dW for some of its columns and for some registers of units.
     struct WeightTask {
         bool recurrent;
-        index column, unit_begin, unit_end;
+        index column, columns, unit_begin, unit_end;
     };
 
     void merged_products(Team& team, index c) {
-        const index tokens = schedule_.chunk_tokens(c), panel = table_.outer_panel * L_;
-        const index x_panels = call_.dweights.w_ih ? ceil_div(input_, panel) : 0;
-        const index h_panels = call_.dweights.w_hh ? ceil_div(hidden_, panel) : 0;
-        const index wanted = tasks_per_thread * team.size();
-        const index parts = team.size() == 1
-                                ? 1
-                                : smaller(units_, ceil_div(wanted, larger(1, x_panels + h_panels)));
+        const index tokens = schedule_.chunk_tokens(c);
+        const index columns = panels_per_task * table_.outer_panel * L_;
+        const index x_groups = ceil_div(input_, columns), h_groups = ceil_div(hidden_, columns);
+        const index wanted = team.size() == 1 ? 1 : tasks_per_thread * team.size();
+        const index parts = smaller(units_, ceil_div(wanted, x_groups + h_groups));
+        const index weight_tasks = (x_groups + h_groups) * parts;
         const index dx_tasks = dx_.base ? smaller(wanted, ceil_div(tokens, 32)) : 0;
-        const index weight_tasks = (x_panels + h_panels) * parts;
-        for_tasks(team, next_task_[static_cast<std::size_t>(c)], weight_tasks + dx_tasks + 1,
+        for_tasks(team, next_task_[static_cast<std::size_t>(c)], 1 + weight_tasks + dx_tasks,
                   [&](index task) {
-                      if (task < weight_tasks) {
-                          const index part = task % parts, p = task / parts;
-                          weight_product(team, c,
-                                         {p >= x_panels, (p >= x_panels ? p - x_panels : p) * panel,
-                                          units_ * part / parts, units_ * (part + 1) / parts});
-                      } else if (task < weight_tasks + dx_tasks) {
-                          const index k = task - weight_tasks;
-                          input_gradient(c, tokens * k / dx_tasks, tokens * (k + 1) / dx_tasks);
-                      } else {
-                          index stride;
-                          const T* dgates = dgates_at(schedule_.chunk_begin(c), stride);
-                          for (index u = 0; u < units_; ++u) {
-                              for (index k = 0; k < tokens; k += terms_in_a_chain) {
-                                  table_.column_sums(dgates + u * stride + k * width_, width_,
-                                                     smaller(terms_in_a_chain, tokens - k), width_,
-                                                     work_.bias_sums.data() + u * width_);
-                              }
-                          }
+                      if (task == 0) return bias_sums(c);
+                      if (--task < weight_tasks) {
+                          const index part = task % parts, group = task / parts;
+                          const bool recurrent = group >= x_groups;
+                          const index column = (recurrent ? group - x_groups : group) * columns;
+                          const index left = (recurrent ? hidden_ : input_) - column;
+                          return weight_product(
+                              team, c,
+                              {recurrent, column, smaller(columns, left), units_ * part / parts,
+                               units_ * (part + 1) / parts});
                       }
+                      task -= weight_tasks;
+                      input_gradient(c, tokens * task / dx_tasks, tokens * (task + 1) / dx_tasks);
                   });
     }
 
+    void bias_sums(index c) {
+        const index tokens = schedule_.chunk_tokens(c);
+        index stride;
+        const T* dgates = dgates_at(schedule_.chunk_begin(c), stride);
+        for (index u = 0; u < units_; ++u) {
+            for (index k = 0; k < tokens; k += terms_in_a_chain) {
+                table_.column_sums(dgates + u * stride + k * width_, width_,
+                                   smaller(terms_in_a_chain, tokens - k), width_,
+                                   work_.bias_sums.data() + u * width_);
+            }
+        }
+    }
+
     void weight_product(const Team& team, index c, const WeightTask& task) {
-        const index columns =
-            smaller(table_.outer_panel * L_, (task.recurrent ? hidden_ : input_) - task.column);
-        const index width = round_up(columns, L_), tokens = schedule_.chunk_tokens(c);
-        T* const panel = work_.panels.data() + team.rank() * work_.panel_stride;
+        const index panel = table_.outer_panel * L_, tokens = schedule_.chunk_tokens(c);
+        T* const packed = work_.panels.data() + team.rank() * panels_per_task * work_.panel_stride;
         const int slot = task.recurrent ? cell_.h_slot : cell_.x_slot;
         const int* gate = task.recurrent ? cell_.h_gate : cell_.x_gate;
         OuterArgs<T> a;
         a.a_stride = width_;
-        a.b = panel, a.vectors = width / L_;
         a.m = cell_.gates * L_, a.width = L_;
-        a.c = (task.recurrent ? call_.dweights.w_hh : call_.dweights.w_ih) + task.column;
         a.c_stride = task.recurrent ? hidden_ : input_;
-        a.columns = columns;
         a.add = c != schedule_.chunks() - 1;
         index stride;
         const T* const dgates = dgates_at(schedule_.chunk_begin(c), stride);
         for (index first = 0; first < tokens; first += terms_in_a_chain, a.add = true) {
             const index end = smaller(tokens, first + terms_in_a_chain);
-            pack_panel(c, task, first, end, columns, width, panel);
             a.terms = end - first;
+            for (index n = 0; n < task.columns; n += panel) {
+                pack_panel(c, task.recurrent, task.column + n, smaller(panel, task.columns - n),
+                           first, end, packed + n / panel * work_.panel_stride);
+            }
             for (index u = task.unit_begin; u < task.unit_end; ++u) {
                 index group_row[4];
                 for (int g = 0; g < cell_.gates; ++g) group_row[g] = gate[g] * hidden_ + u * L_;
                 a.group_row = group_row;
                 a.width_valid = smaller(L_, hidden_ - u * L_);
                 a.a = dgates + u * stride + first * width_ + slot * L_;
-                table_.outer(a);
+                for (index n = 0; n < task.columns; n += panel) {
+                    a.b = packed + n / panel * work_.panel_stride;
+                    a.columns = smaller(panel, task.columns - n),
+                    a.vectors = ceil_div(a.columns, L_);
+                    a.c = (task.recurrent ? call_.dweights.w_hh : call_.dweights.w_ih) +
+                          task.column + n;
+                    table_.outer(a);
+                }
             }
         }
     }
 
     // Columns of x (or of h one step earlier) for the tokens first .. end - 1 of a chunk.
-    void pack_panel(index c, const WeightTask& task, index first, index end, index columns,
-                    index width, T* panel) {
+    void pack_panel(index c, bool recurrent, index column, index columns, index first, index end,
+                    T* packed) {
+        const index width = round_up(columns, L_);
         for (index s = schedule_.chunk_begin(c); s < schedule_.chunk_end(c); ++s) {
             const index token = token_in_chunk(s);
             const index from = larger(first, token), to = smaller(end, token + schedule_.active[s]);
             if (from >= to) continue;
             const index* offset = x_.offset.data();
-            const T* source = task.recurrent ? h_before(s, offset) : x_.at(s);
-            table_.pack_rows(source + task.column, offset + (from - token), to - from, columns,
-                             width, panel + (from - first) * width);
+            const T* source = recurrent ? h_before(s, offset) : x_.at(s);
+            table_.pack_rows(source + column, offset + (from - token), to - from, columns, width,
+                             packed + (from - first) * width);
         }
     }
 

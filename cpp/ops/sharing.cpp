@@ -5,17 +5,16 @@ namespace {
 
 // Coarse figures of a current core; only their ratios matter. See bench/NOTES.md for what they were
 // held against.
-constexpr double flops_per_second = 80e9;
+constexpr double flops_per_second = 100e9;
 constexpr double near_bytes_per_second = 100e9;  // weights that stay in the core's own cache
-constexpr double far_bytes_per_second = 15e9;    // weights that stream from the shared one
+constexpr double far_bytes_per_second = 25e9;    // weights that stream from the shared one
 constexpr double near_bytes = 1 << 20;
 constexpr double barrier_seconds = 1e-6;
 
-double step_seconds(double flops, double bytes) {
-    const double stream =
-        bytes / (bytes > near_bytes ? far_bytes_per_second : near_bytes_per_second);
-    const double work = flops / flops_per_second;
-    return work > stream ? work : stream;
+double step_seconds(double flops, double weight_bytes) {
+    const bool near = weight_bytes <= near_bytes;
+    return flops / flops_per_second +
+           weight_bytes / (near ? near_bytes_per_second : far_bytes_per_second);
 }
 
 }  // namespace
@@ -36,8 +35,6 @@ Sharing choose_sharing(double call_flops, double step_flops, double weight_bytes
         if (by_rows < best_seconds) best = {false, n}, best_seconds = by_rows;
         if (by_units < best_seconds) best = {true, n}, best_seconds = by_units;
     }
-    // A team that was asked for explicitly above the machine's size is honoured where there is work
-    // for it.
     return best;
 }
 

@@ -16,8 +16,10 @@
 
 #if defined(__clang__)
 #define FASTRNN_UNROLL _Pragma("clang loop unroll(full)")
+#define FASTRNN_UNROLL_4 _Pragma("clang loop unroll_count(4)")
 #else
 #define FASTRNN_UNROLL _Pragma("GCC unroll 32")
+#define FASTRNN_UNROLL_4 _Pragma("GCC unroll 4")
 #endif
 #define FASTRNN_INLINE inline __attribute__((always_inline))
 

@@ -1,6 +1,6 @@
 """Load the compiled core; every module imports ``_core`` through this one.
 
-libgomp's idle workers spin for 300,000 pauses (about 11 ms) after each parallel region by default,
+libgomp's idle workers spin for 300,000 pauses (3 to 11 ms) after each parallel region by default,
 which burns a processor that the caller's Python or a neighbour could use. libgomp reads the number
 once, when it is loaded, so it is shortened around the import alone and the environment is left as
 it was: another package's runtime is not affected.
@@ -8,9 +8,8 @@ it was: another package's runtime is not affected.
 
 import os
 
-# A pause takes 10 to 50 ns: workers are still awake when the next call of a training step comes (a
-# call right after another took 61 us, as with the default, and 178 us without any spin), and what
-# is burned when none comes was 0.04 ms on one machine and is below 0.2 ms on all.
+# 0.04 to 0.15 ms: workers are still awake when the next call of a training step comes (right after
+# another it took 61 us; without any spin 178 us), and little is burned if none comes.
 _SPIN_COUNT = "4000"
 
 

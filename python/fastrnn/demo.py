@@ -3,8 +3,8 @@
 The model reads one character after another and gives each next one a probability. The default text
 is the English language reference that every Python carries. Its last tenth is held out: the
 validation loss is the mean of -log p(character) over it, in nats. It is read as 16 contiguous parts
-side by side, each from a state of zeros, and every character but the first counts once; the cold
-starts make the figure a little worse than one pass would.
+side by side, each from a state of zeros, and each character counts once (the first and a rest of
+fewer than 16 do not); the cold starts make the figure a little worse than one pass would.
 """
 
 from __future__ import annotations
@@ -135,7 +135,8 @@ def run(
     model.metadata = {"vocabulary": json.dumps(vocabulary)}
     print(
         f"{cell} of {num_layers} x {hidden_size}, {model.count_params():,} parameters; "
-        f"{len(ids) - held_out:,} characters to train on, {held_out:,} held out",
+        f"{len(ids) - held_out:,} characters to train on, {held_out:,} held out\n"
+        f"results go to {folder}",
         flush=True,
     )
     pace = _Pace(seconds, recipe.learning_rate, train, validation, folder)
