@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from importlib import metadata
@@ -92,6 +93,22 @@ class Elsewhere:
     def share(self) -> float:
         """Of all processor time that the machine has."""
         return (self.stolen + self.others) / max(self.wall * (os.cpu_count() or 1), 1e-9)
+
+
+def other_threads_run() -> bool:
+    """Whether a thread of this process besides the calling one runs or is ready to.
+
+    The process's processor time would not tell: it is brought up to date at timer ticks only. Where
+    there is no /proc this waits for 0.12 s, longer than any known pool spins, and says no.
+    """
+    threads = Path("/proc/self/task")
+    if not threads.exists():
+        time.sleep(0.12)
+        return False
+    own = str(threading.get_native_id())
+    # pid (name) state ...
+    stats = (_read(thread / "stat") for thread in threads.iterdir() if thread.name != own)
+    return any(stat.rpartition(")")[2].split()[0] == "R" for stat in stats if stat)
 
 
 def load_average() -> float:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from machine import Elsewhere, Ticks
+from machine import Elsewhere, Ticks, other_threads_run
 from peers import Duel, Runner
 
 PROBE_SECONDS = 0.004
@@ -142,18 +142,19 @@ class Probe:
         return rate
 
 
-def settle(limit: float = 0.1) -> None:
-    """Wait until this process burns no processor time.
+def settle(limit: float = 0.5) -> None:
+    """Wait until no other thread of this process runs.
 
-    After a call the idle workers of libgomp, MKL or ONNX Runtime spin on for some milliseconds, and
-    would slow down whoever comes next. Both sides wait for the other's.
+    After a call idle workers spin on and would slow down whoever comes next: libgomp's and ONNX
+    Runtime's for some milliseconds, OpenBLAS's for 0.1 s. Both sides wait for the other's.
     """
     end = time.perf_counter() + limit
-    while time.perf_counter() < end:
-        before = time.process_time()
-        time.sleep(0.002)
-        if time.process_time() - before < 0.0005:
-            return
+    quiet = (
+        0  # looks in a row that found no thread running; a spinning one may be between two turns
+    )
+    while quiet < 3 and time.perf_counter() < end:
+        time.sleep(0.001)
+        quiet = 0 if other_threads_run() else quiet + 1
 
 
 def turn(runner: Runner, repeats: int, warm_ups: int) -> float:

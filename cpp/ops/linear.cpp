@@ -12,7 +12,6 @@ namespace {
 
 constexpr index terms_in_a_chain = 1024;  // of the sums over rows, as in the recurrent layers
 constexpr index rows_per_task = 96;
-constexpr index weight_rows_per_task = most_outer_rows;
 
 std::vector<index> multiples(index stride, index n) {
     std::vector<index> offset(static_cast<std::size_t>(n));
@@ -65,82 +64,161 @@ void linear_forward(const LinearShape<T>& s, const T* bias, T* out) {
     });
 }
 
+namespace {
+
+// dW = dout^T x: sums over all rows, cut by rows of dW and panels of its columns, never by rows of
+// x.
 template <class T>
-void linear_backward(const LinearShape<T>& s, const T* dout, T* dx, T* dweight, T* dbias) {
-    const KernelTable<T>& table = kernel_table<T>(current_kernels());
-    const index L = table.lanes, panel = table.product_panel * L, outer = table.outer_panel * L;
-    const index chain = smaller(s.rows, terms_in_a_chain);
-    const std::vector<index> x_offset = multiples(s.input, larger(s.rows, s.output));
-    const std::vector<index> dout_offset = multiples(s.output, s.rows);
-    Buffer<T> packed(dx ? round_up(s.input, L) * s.output : 0);
+class WeightGradient {
+public:
+    WeightGradient(const LinearShape<T>& shape, const KernelTable<T>& table, const T* dout,
+                   T* dweight)
+        : s_(shape),
+          table_(table),
+          dout_(dout),
+          dweight_(dweight),
+          panel_(table.outer_panel * table.lanes),
+          panels_(ceil_div(s_.input, panel_)),
+          blocks_(ceil_div(s_.output, most_outer_rows)),
+          x_offset_(multiples(s_.input, s_.rows)),
+          dout_offset_(multiples(s_.output, s_.rows)) {}
 
-    const double flops =
-        4.0 * static_cast<double>(s.rows) * static_cast<double>(s.input * s.output);
-    const index dx_tasks = dx ? ceil_div(s.rows, rows_per_task) : 0;
-    const index m_tasks = ceil_div(s.output, weight_rows_per_task),
-                n_tasks = ceil_div(s.input, outer);
-    const index weight_tasks = dweight ? m_tasks * n_tasks : 0;
-    const int threads = threads_worth(flops, dx_tasks + weight_tasks);
-    const index scratch_stride = chain * (outer + weight_rows_per_task);
-    Buffer<T> scratch(dweight ? scratch_stride * threads : 0);
-    std::atomic<index> next{0};
+    // What every task reads: x in panels, [panels][rows][panel].
+    void prepare(int threads) {
+        parts_ = smaller(panels_, ceil_div(4 * threads, blocks_));
+        x_ = Buffer<T>(s_.rows * panels_ * panel_);
+        scratch_stride_ = smaller(s_.rows, terms_in_a_chain) * most_outer_rows;
+        scratch_ = Buffer<T>(scratch_stride_ * threads);
+    }
+    void pack(const Team& team) const {
+        const Team::Range rows = team.split(s_.rows);
+        for (index p = 0; p < panels_; ++p) {
+            const index width = round_up(columns(p), table_.lanes);
+            table_.pack_rows(s_.x + p * panel_, x_offset_.data() + rows.begin,
+                             rows.end - rows.begin, columns(p), width,
+                             x_.data() + p * s_.rows * panel_ + rows.begin * width);
+        }
+    }
 
-    run(threads, [&](Team& team) {
-        if (dx) {
-            const Team::Range range = team.split(round_up(s.input, L), panel);
-            for (index n = range.begin; n < smaller(range.end, s.input); n += panel) {
-                const index columns = smaller(panel, s.input - n);
-                table.pack_rows(s.weight + n, x_offset.data(), s.output, columns,
-                                round_up(columns, L), packed.data() + n * s.output);
+    index tasks() const { return blocks_ * parts_; }
+    void run(const Team& team, index task) const {
+        const index m = task / parts_ * most_outer_rows, part = task % parts_;
+        const index first = panels_ * part / parts_, end = panels_ * (part + 1) / parts_;
+        T* const a = scratch_.data() + team.rank() * scratch_stride_;
+        OuterArgs<T> o;
+        o.a = a, o.m = smaller(most_outer_rows, s_.output - m), o.a_stride = o.m;
+        o.width = o.width_valid = o.m, o.group_row = &m;
+        o.c_stride = s_.input;
+        for (index k = 0; k < s_.rows; k += terms_in_a_chain, o.add = true) {
+            o.terms = smaller(terms_in_a_chain, s_.rows - k);
+            table_.pack_rows(dout_ + m, dout_offset_.data() + k, o.terms, o.m, o.m, a);
+            for (index p = first; p < end; ++p) {
+                o.columns = columns(p), o.vectors = ceil_div(o.columns, table_.lanes);
+                o.b = x_.data() + p * s_.rows * panel_ + k * o.vectors * table_.lanes;
+                o.c = dweight_ + p * panel_;
+                table_.outer(o);
             }
         }
+    }
+
+private:
+    index columns(index p) const { return smaller(panel_, s_.input - p * panel_); }
+
+    const LinearShape<T>& s_;
+    const KernelTable<T>& table_;
+    const T* const dout_;
+    T* const dweight_;
+    const index panel_, panels_, blocks_;
+    const std::vector<index> x_offset_, dout_offset_;
+    Buffer<T> x_, scratch_;
+    index parts_ = 1, scratch_stride_ = 0;
+};
+
+// dx = dout W, by blocks of rows.
+template <class T>
+class InputGradient {
+public:
+    InputGradient(const LinearShape<T>& shape, const KernelTable<T>& table, const T* dout, T* dx)
+        : s_(shape),
+          table_(table),
+          dout_(dout),
+          dx_(dx),
+          dx_offset_(multiples(s_.input, s_.rows)),
+          dout_offset_(multiples(s_.output, s_.rows)),
+          weight_offset_(multiples(s_.input, s_.output)) {}
+
+    void prepare() { weight_ = Buffer<T>(round_up(s_.input, table_.lanes) * s_.output); }
+    void pack(const Team& team) const {
+        const index panel = table_.product_panel * table_.lanes;
+        const Team::Range range = team.split(s_.input, panel);
+        for (index n = range.begin; n < range.end; n += panel) {
+            const index columns = smaller(panel, range.end - n);
+            table_.pack_rows(s_.weight + n, weight_offset_.data(), s_.output, columns,
+                             round_up(columns, table_.lanes), weight_.data() + n * s_.output);
+        }
+    }
+
+    index tasks() const { return ceil_div(s_.rows, rows_per_task); }
+    void run(index task) const {
+        const index row = task * rows_per_task;
+        ProductArgs<T> p;
+        p.rows = smaller(rows_per_task, s_.rows - row);
+        p.a = dout_, p.a_offset = dout_offset_.data() + row, p.run = s_.output;
+        p.b = weight_.data(), p.vectors = ceil_div(s_.input, table_.lanes);
+        p.panel = table_.product_panel;
+        p.c = dx_, p.c_offset = dx_offset_.data() + row, p.group_stride = table_.lanes;
+        p.columns = s_.input;
+        table_.product(p);
+    }
+
+private:
+    const LinearShape<T>& s_;
+    const KernelTable<T>& table_;
+    const T* const dout_;
+    T* const dx_;
+    const std::vector<index> dx_offset_, dout_offset_, weight_offset_;
+    Buffer<T> weight_;
+};
+
+template <class T>
+void bias_gradient(const LinearShape<T>& s, const KernelTable<T>& table, const T* dout, T* dbias) {
+    std::fill_n(dbias, s.output, T(0));
+    for (index k = 0; k < s.rows; k += terms_in_a_chain) {
+        table.column_sums(dout + k * s.output, s.output, smaller(terms_in_a_chain, s.rows - k),
+                          s.output, dbias);
+    }
+}
+
+}  // namespace
+
+template <class T>
+void linear_backward(const LinearShape<T>& s, const T* dout, T* dx, T* dweight, T* dbias) {
+    if (s.rows == 0) {
+        if (dweight) std::fill_n(dweight, s.output * s.input, T(0));
+        if (dbias) std::fill_n(dbias, s.output, T(0));
+        return;
+    }
+    const KernelTable<T>& table = kernel_table<T>(current_kernels());
+    WeightGradient<T> weight(s, table, dout, dweight);
+    InputGradient<T> input(s, table, dout, dx);
+    const double products = (dx ? 1 : 0) + (dweight ? 1 : 0);
+    const double flops =
+        2.0 * products * static_cast<double>(s.rows) * static_cast<double>(s.input * s.output);
+    const int threads = threads_worth(flops, s.rows);
+    if (dweight) weight.prepare(threads);
+    if (dx) input.prepare();
+    const index bias_tasks = dbias ? 1 : 0, weight_tasks = dweight ? weight.tasks() : 0;
+    const index input_tasks = dx ? input.tasks() : 0;
+    std::atomic<index> next{0};
+    run(threads, [&](Team& team) {
+        if (dweight) weight.pack(team);
+        if (dx) input.pack(team);
         team.barrier();
-        const auto input_gradient = [&](index task) {
-            ProductArgs<T> p;
-            const index row = task * rows_per_task;
-            p.rows = smaller(rows_per_task, s.rows - row);
-            p.a = dout, p.a_offset = dout_offset.data() + row, p.run = s.output;
-            p.b = packed.data(), p.vectors = ceil_div(s.input, L), p.panel = table.product_panel;
-            p.c = dx, p.c_offset = x_offset.data() + row, p.group_stride = L;
-            p.columns = s.input;
-            table.product(p);
-        };
-        const auto weight_gradient = [&](index task) {
-            const index m = task / n_tasks * weight_rows_per_task, n = task % n_tasks * outer;
-            const index rows = smaller(weight_rows_per_task, s.output - m),
-                        columns = smaller(outer, s.input - n);
-            T* const b = scratch.data() + team.rank() * scratch_stride;
-            T* const a = b + chain * outer;
-            if (s.rows == 0) {
-                for (index i = 0; i < rows; ++i)
-                    std::fill_n(dweight + (m + i) * s.input + n, columns, T(0));
-            }
-            for (index k = 0; k < s.rows; k += terms_in_a_chain) {
-                OuterArgs<T> o;
-                o.terms = smaller(terms_in_a_chain, s.rows - k);
-                const index width = round_up(columns, L);
-                table.pack_rows(s.x + n, x_offset.data() + k, o.terms, columns, width, b);
-                table.pack_rows(dout + m, dout_offset.data() + k, o.terms, rows, rows, a);
-                o.a = a, o.a_stride = rows;
-                o.b = b, o.vectors = width / L;
-                o.m = o.width = o.width_valid = rows, o.group_row = &m;
-                o.c = dweight + n, o.c_stride = s.input, o.columns = columns;
-                o.add = k > 0;
-                table.outer(o);
-            }
-        };
-        for_tasks(team, next, weight_tasks + dx_tasks + (dbias ? 1 : 0), [&](index task) {
-            if (task < weight_tasks) {
-                weight_gradient(task);
-            } else if (task < weight_tasks + dx_tasks) {
-                input_gradient(task - weight_tasks);
-            } else {
-                std::fill_n(dbias, s.output, T(0));
-                for (index k = 0; k < s.rows; k += terms_in_a_chain) {
-                    table.column_sums(dout + k * s.output, s.output,
-                                      smaller(terms_in_a_chain, s.rows - k), s.output, dbias);
-                }
-            }
+        for_tasks(team, next, bias_tasks + weight_tasks + input_tasks, [&](index task) {
+            if (task < bias_tasks) return bias_gradient(s, table, dout, dbias);
+            task -= bias_tasks;
+            if (task < weight_tasks) return weight.run(team, task);
+            input.run(task - weight_tasks);
         });
     });
 }
