@@ -173,7 +173,7 @@ struct KernelTable {
     void (*dropout_row)(const T* x, T* y, index n, std::uint64_t seed, std::uint32_t stream,
                         std::uint32_t step, std::uint32_t row, std::uint32_t threshold, T scale);
     // -log softmax(logits)[label]; dlogits (may be null) = weight * (softmax - one_hot)
-    T (*softmax_cross_entropy_row)
+    T(*softmax_cross_entropy_row)
     (const T* logits, index classes, index label, T weight, T* dlogits);
     // losses[i]; dlogits (may be null) = weight * (sigmoid - target)
     void (*binary_cross_entropy)(const T* logits, const T* targets, const T* weights, T* losses,
