@@ -27,6 +27,16 @@ using Tile = Vec<T>[MR][NV];
 template <class T>
 constexpr index line = 64 / sizeof(T);
 
+// Fetches rows that other cores may just have written, all at once instead of miss by miss.
+template <class T>
+FASTRNN_INLINE void fetch_rows(const T* a, const index* offset, const index* row, index rows,
+                               index n) {
+    for (index i = 0; i < rows; ++i) {
+        const T* from = a + offset[row ? row[i] : i];
+        for (index j = 0; j < n; j += line<T>) __builtin_prefetch(from + j, 0, 2);
+    }
+}
+
 // acc[i][j] += x(i) b[j]. Whichever side is the shorter waits in registers; the other passes
 // through one, so that 3 x 4 accumulators fit the 16 registers of AVX2.
 template <class T, int MR, int NV, class X>
@@ -160,6 +170,9 @@ FASTRNN_INLINE void product_panel_at(const ProductArgs<T>& p, index v) {
 
 template <class T>
 void product(const ProductArgs<T>& p) {
+    for (index r = 0; p.fetch && r < p.runs; ++r) {
+        fetch_rows<T>(p.a + r * p.run_stride, p.a_offset, nullptr, p.rows, p.run);
+    }
     for (index v = 0; v < p.vectors; v += p.panel) {
         switch (smaller(p.panel, p.vectors - v)) {
             case 1:

@@ -117,6 +117,7 @@ FASTRNN_INLINE void forward_units(const ForwardStep<T>& s, index unit, const T* 
 
 template <class Cell, class T>
 void forward_step(const ForwardStep<T>& s) {
+    fetch_rows(s.h_prev, s.h_prev_offset, s.row, s.rows, s.hidden);
     const T* weight = s.weight;
     for (index unit = s.unit_begin; unit < s.unit_end; unit += Cell::units) {
         const bool last = unit + Cell::units >= s.unit_end;  // then the next step begins anew

@@ -30,6 +30,7 @@ struct ProductArgs {
     index group = 1, group_stride = 0;
     index columns = 0;         // elements of a row that exist; those beyond are not touched
     const T* start = nullptr;  // [vectors * L], the first term of every chain; null: 0
+    bool fetch = false;        // other cores may just have written a
     bool add = false;          // c += the chain, instead of c = the chain
 };
 

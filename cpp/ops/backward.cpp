@@ -227,6 +227,7 @@ private:
         p.c_offset = c_offset.data();
         p.group_stride = schedule_.batch * L_;
         p.columns = p.vectors * L_;
+        p.fetch = share.by_units;
         p.add = true;
         table_.product(p);
     }

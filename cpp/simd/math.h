@@ -64,8 +64,7 @@ FASTRNN_INLINE Vec<T> expm1_reduced(Vec<T> x, Vec<T>& power_of_two) {
 template <class T>
 FASTRNN_INLINE Vec<T> exp(Vec<T> x) {
     const Vec<T> limit = broadcast(ExpConstants<T>::exp_limit);
-    x = x > limit ? limit : x;  // written so that a NaN stays one
-    x = x < -limit ? -limit : x;
+    x = at_least(at_most(x, limit), -limit);
     Vec<T> scale;
     const Vec<T> p = expm1_reduced<T>(x, scale);
     return fma(scale, p, scale);
@@ -73,8 +72,7 @@ FASTRNN_INLINE Vec<T> exp(Vec<T> x) {
 
 template <class T>
 FASTRNN_INLINE Vec<T> sigmoid(Vec<T> x) {
-    const Vec<T> one = broadcast_to<T>(1);
-    return divide<T>(one, one + exp<T>(-x));
+    return reciprocal<T>(broadcast_to<T>(1) + exp<T>(-x));
 }
 
 // (tanh(x) - x) / x^3 as a polynomial of x^2 for |x| < 0.625 (Remez), lowest coefficient first.
@@ -89,7 +87,7 @@ FASTRNN_INLINE Vec<T> tanh(Vec<T> x) {
     const Bits<T> sign = (Bits<T>)x & (Bits<T>)broadcast_to<T>(-0.0);
     const Vec<T> limit = broadcast(ExpConstants<T>::tanh_limit);
     Vec<T> magnitude = (Vec<T>)((Bits<T>)x ^ sign);
-    magnitude = magnitude > limit ? limit : magnitude;
+    magnitude = at_most(magnitude, limit);
     Vec<T> scale;
     const Vec<T> p = expm1_reduced<T>(magnitude + magnitude, scale);
     const Vec<T> e = fma(scale, p, scale - broadcast_to<T>(1));

@@ -140,29 +140,66 @@ FASTRNN_INLINE Vec<T> zero() {
     return Vec<T>{};
 }
 
-// a / b for finite b, to within a unit in the last place. AVX-512 divides one register in 16 cycles
-// (Golden Cove), which is half of an activation; its estimate of 1 / b and Newton's step take a
-// third of that.
+// 1 / b and a / b for finite b, to within a unit in the last place. AVX-512 divides one register in
+// 16 cycles (Golden Cove), which is half of an activation; its estimate of 1 / b and Newton's step
+// take a third of that.
 #if defined(__AVX512F__) && !defined(FASTRNN_SCALAR)
 
 FASTRNN_INLINE Vec<float> estimate_reciprocal(Vec<float> b) { return _mm512_rcp14_ps(b); }
 FASTRNN_INLINE Vec<double> estimate_reciprocal(Vec<double> b) { return _mm512_rcp14_pd(b); }
 
 template <class T>
-FASTRNN_INLINE Vec<T> divide(Vec<T> a, Vec<T> b) {
+FASTRNN_INLINE Vec<T> reciprocal(Vec<T> b) {
     constexpr int newton_steps = sizeof(T) == 4 ? 1 : 2;  // 14 bits, doubled by each
     Vec<T> r = estimate_reciprocal(b);
     FASTRNN_UNROLL
     for (int i = 0; i < newton_steps; ++i) r = fma(fma(-b, r, broadcast_to<T>(1)), r, r);
-    const Vec<T> q = a * r;
+    return r;
+}
+template <class T>
+FASTRNN_INLINE Vec<T> divide(Vec<T> a, Vec<T> b) {
+    const Vec<T> r = reciprocal<T>(b), q = a * r;
     return fma(fma(-b, q, a), r, q);
 }
 
 #else
 
 template <class T>
+FASTRNN_INLINE Vec<T> reciprocal(Vec<T> b) {
+    return broadcast_to<T>(1) / b;
+}
+template <class T>
 FASTRNN_INLINE Vec<T> divide(Vec<T> a, Vec<T> b) {
     return a / b;
+}
+
+#endif
+
+// The smaller and the larger of x and a limit; a NaN in x stays one.
+#if defined(__AVX512F__) && !defined(FASTRNN_SCALAR)
+
+FASTRNN_INLINE Vec<float> at_most(Vec<float> x, Vec<float> limit) {
+    return _mm512_min_ps(limit, x);
+}
+FASTRNN_INLINE Vec<double> at_most(Vec<double> x, Vec<double> limit) {
+    return _mm512_min_pd(limit, x);
+}
+FASTRNN_INLINE Vec<float> at_least(Vec<float> x, Vec<float> limit) {
+    return _mm512_max_ps(limit, x);
+}
+FASTRNN_INLINE Vec<double> at_least(Vec<double> x, Vec<double> limit) {
+    return _mm512_max_pd(limit, x);
+}
+
+#else
+
+template <class V>
+FASTRNN_INLINE V at_most(V x, V limit) {
+    return x > limit ? limit : x;
+}
+template <class V>
+FASTRNN_INLINE V at_least(V x, V limit) {
+    return x < limit ? limit : x;
 }
 
 #endif
