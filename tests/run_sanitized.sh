@@ -19,7 +19,9 @@ python3 -m venv "$work/venv"
 "$work/venv/bin/pip" install -q '.[test]' -C cmake.define.FASTRNN_SANITIZE=ON \
     -C cmake.build-type=RelWithDebInfo -C install.strip=false
 
-# Leaks are not looked for: Python itself and NumPy keep memory until the end.
+# Leaks are not looked for: Python itself and NumPy keep memory until the end. Nor is growth measured:
+# freed memory is held back for a while on purpose.
 env LD_PRELOAD="${libraries[*]}" ASAN_OPTIONS=detect_leaks=0 \
     UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
-    "$work/venv/bin/python" -m pytest "$@"
+    "$work/venv/bin/python" -m pytest \
+    --deselect tests/test_runtime.py::test_memory_does_not_grow_over_many_calls "$@"
