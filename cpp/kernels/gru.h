@@ -16,8 +16,8 @@ struct Gru {
     // in one run.
     static constexpr int slots = 4;
     static constexpr int gates = 3, x_slot = 0, h_slot = 1;
-    static constexpr int x_gate[gates] = {2, 0, 1},
-                         h_gate[gates] = {0, 1, 2};  // the parameters' order is r, z, n
+    // The parameters' order is r, z, n.
+    static constexpr int x_gate[gates] = {2, 0, 1}, h_gate[gates] = {0, 1, 2};
     static constexpr int units = 1;
     static constexpr bool has_c = false, needs_h_prev = true;
 

@@ -2,11 +2,13 @@
 // equations.
 //
 // A cell provides (see lstm.h for a full example):
-//   slots, gates, x_slot, h_slot, x_gate, h_gate, has_c      its numbers, as in table.h
-//   units                                                   registers of hidden units in a tile
-//   start(acc, slots, start)                                the accumulators of the recurrent
-//   product forward(ForwardUnit&), backward(BackwardUnit&)           the equations, for one row and
-//   one register of units
+//   slots, gates, x_slot, h_slot   its numbers, as in table.h
+//   x_gate, h_gate, has_c
+//   units                          registers of hidden units in a tile
+//   needs_h_prev                   whether its equations use h_{t-1} outside of the product
+//   start(acc, slots, start)       the accumulators of the recurrent product
+//   forward(ForwardUnit&)          the equations, for one row and one register of units
+//   backward(BackwardUnit&)
 #pragma once
 
 #include "kernels/product.h"

@@ -1,9 +1,11 @@
 // What the kernels offer to the levels above: one table of function pointers per ISA and type.
 //
 // Layouts, with L = lanes of a register and U = ceil(H / L) registers of hidden units:
-//   gates    [U][rows][slots][L]  what a cell stores per unit and time step (each cell's file names
-//   its slots) units    [U][rows][L]         c, dh, dc: one value a unit packed   panels of P
-//   registers, each [K][P][L]; the last panel may be narrower
+//
+//   gates   [U][rows][slots][L]  what a cell stores per unit and step (its file names the slots)
+//   units   [U][rows][L]         c, dh, dc: one value a unit
+//   packed  [K][P][L] a panel    of P registers, panel after panel; the last may be narrower
+//
 // "rows" are (time step, sequence) pairs; a stride from one register of units to the next is a
 // `unit_stride`. Every pointer is owned by the caller and lives through the call. Rows are found
 // through offsets, so that any strides, any order of the sequences and both directions of time are
@@ -18,14 +20,14 @@ namespace fastrnn {
 template <class T>
 struct ProductArgs {
     index rows = 0;
-    const T* a =
-        nullptr;  // row i: `runs` runs of `run` elements, `run_stride` apart, from a + a_offset[i]
+    // Row i: `runs` runs of `run` elements, `run_stride` apart, from a + a_offset[i].
+    const T* a = nullptr;
     const index* a_offset = nullptr;
     index run = 0, runs = 1, run_stride = 0;  // K = run * runs
     const T* b = nullptr;                     // packed
     index vectors = 0, panel = 0;             // registers in a row of b, and in a panel
-    T* c =
-        nullptr;  // register v of row i: c + c_offset[i] + v / group * group_stride + v % group * L
+    // Register v of row i: c + c_offset[i] + v / group * group_stride + v % group * L.
+    T* c = nullptr;
     const index* c_offset = nullptr;
     index group = 1, group_stride = 0;
     index columns = 0;         // elements of a row that exist; those beyond are not touched
@@ -45,8 +47,8 @@ struct OuterArgs {
     index a_stride = 0;    // from a[k] to a[k + 1]
     const T* b = nullptr;  // one panel [K][vectors][L]
     index vectors = 0;     // 1 .. outer_panel
-    index m =
-        0;  // rows of c: those of group g = 0 .. m / width - 1 begin at c + group_row[g] * c_stride
+    // Rows of c: those of group g = 0 .. m / width - 1 begin at c + group_row[g] * c_stride.
+    index m = 0;
     index width = 0;        // elements of a in a group
     index width_valid = 0;  // of them, those that have a row in c
     const index* group_row = nullptr;
@@ -61,8 +63,8 @@ struct OuterArgs {
 template <class T>
 struct ForwardStep {
     index rows = 0;
-    const index* row =
-        nullptr;  // [rows] the sequences' numbers: their places in gates, c and every offset array
+    // [rows] the sequences' numbers: their places in gates, c and every offset array.
+    const index* row = nullptr;
     index unit_begin = 0, unit_end = 0;  // registers of hidden units
     index hidden = 0;
     const T* weight = nullptr;  // weight_hh, packed, from unit_begin on

@@ -14,8 +14,8 @@
 namespace fastrnn {
 
 struct Schedule {
-    Schedule(index steps, index batch,
-             const std::int64_t* lengths);  // lengths: [batch], each 0 .. steps; null: all full
+    // lengths: [batch], each 0 .. steps; null: all full.
+    Schedule(index steps, index batch, const std::int64_t* lengths);
 
     index steps;  // of the longest sequence
     index batch;

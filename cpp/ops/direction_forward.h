@@ -1,0 +1,196 @@
+// The forward time loop of one layer in one direction, once for all cells.
+#pragma once
+
+#include "ops/direction.h"
+#include "ops/weights.h"
+
+namespace fastrnn {
+
+// Bytes of the gates that a member computes ahead of the time loop, so that they are still in its
+// cache when used, and the rows below which the input's product would not fill its tiles.
+constexpr index ahead_bytes = 256 << 10, ahead_rows = 48;
+
+// One layer in one direction.
+template <class T>
+struct ForwardDirectionCall {
+    Tensor3<const T> x;
+    Tensor3<T> output, cells;
+    const T *h0, *c0;
+    T *hn, *cn;
+    index input;
+    bool reverse;
+};
+
+template <class T>
+class DirectionForward : Direction<T> {
+    using Direction<T>::schedule_, Direction<T>::sharing_, Direction<T>::table_,
+        Direction<T>::cell_;
+    using Direction<T>::L_, Direction<T>::hidden_, Direction<T>::input_, Direction<T>::units_;
+    using Direction<T>::width_, Direction<T>::h0_, Direction<T>::h0_offset_;
+
+public:
+    DirectionForward(const Plan& plan, const Kernels& kernels, const Sharing& sharing,
+                     const ForwardDirectionCall<T>& call)
+        : Direction<T>(plan, kernels, sharing, call.input, call.h0),
+          call_(call),
+          steps_(plan.shape.steps),
+          x_(call.x, schedule_, call.reverse),
+          h_(call.output, schedule_, call.reverse),
+          cells_(call.cells, schedule_, call.reverse) {
+        const index rows =
+            ceil_div(larger(1, schedule_.batch), sharing.by_units ? 1 : sharing.threads);
+        const index token_bytes = units_ * width_ * static_cast<index>(sizeof(T));
+        const index tokens = larger(ahead_rows, ahead_bytes / token_bytes);
+        ahead_steps_ =
+            larger(1, smaller(smaller(tokens / rows, schedule_.chunk_steps), schedule_.steps));
+        if (cell_.has_c) c_start_ = Buffer<T>(units_ * schedule_.batch * L_);
+    }
+
+    // Inference: one set of gates, overwritten as time goes on, and one c.
+    void use_scratch() {
+        scratch_stride_ = ChunkLayout::padded(ahead_steps_ * schedule_.batch * width_, sizeof(T));
+        scratch_ = Buffer<T>(units_ * scratch_stride_);
+    }
+
+    // Training: every step's gates and c, where the backward pass will find them.
+    void use_cache(const Cache<T>& cache, std::size_t which) {
+        gates_layout_ = &cache.gates_layout;
+        c_layout_ = &cache.c_layout;
+        gates_ = cache.gates[which].data();
+        c_ = cell_.has_c ? cache.c[which].data() : nullptr;
+    }
+
+    void use_packed(const PackedLayer<T>& packed) { packed_ = &packed; }
+
+    // Fills what use_packed() was given.
+    void pack(Team& team, const LayerWeights<const T>& weights) {
+        const Team::Range range = team.split(units_, unit_grain());
+        pack_layer(table_, cell_, weights, hidden_, input_, range.begin, range.end, *packed_);
+        // By units, the members read only what they packed themselves.
+        if (!sharing_.by_units) team.barrier();
+    }
+
+    void run(Team& team) {
+        const Share share(team, sharing_, schedule_.batch, units_, unit_grain());
+        if (cell_.has_c) this->read_state(share, call_.c0, c_start_.data());
+        std::vector<index> a_offset, c_offset;
+        for (index s = 0; s < schedule_.steps;) {
+            const index chunk_end = schedule_.chunk_end(s / schedule_.chunk_steps);
+            const index end = smaller(s + ahead_steps_, training() ? chunk_end : schedule_.steps);
+            if (!team.cancelled()) input_product(share, s, end, a_offset, c_offset);
+            for (const index begin = s; s < end; ++s) {
+                if (!team.cancelled()) step(share, s, begin);
+                if (share.by_units) team.barrier();
+            }
+            team.poll();
+        }
+        finish(share);
+    }
+
+private:
+    bool training() const { return gates_ != nullptr; }
+    index unit_grain() const { return cell_.panel / cell_.gates; }
+
+    // The gates of step s: where they begin, and their stride. `begin` is the first step computed
+    // ahead with it.
+    T* gates_at(index s, index begin, index& unit_stride) const {
+        if (training()) return this->kept(gates_, *gates_layout_, s, width_, unit_stride);
+        unit_stride = scratch_stride_;
+        return scratch_.data() + (s - begin) * schedule_.batch * width_;
+    }
+
+    T* c_at(index s, index& unit_stride) const {
+        if (training() && s >= 0) return this->kept(c_, *c_layout_, s, L_, unit_stride);
+        unit_stride = schedule_.batch * L_;
+        return c_start_.data();
+    }
+
+    // bias + W_ih x for the steps begin .. end - 1 of this member's sequences and units, into the
+    // gates.
+    void input_product(const Share& share, index begin, index end, std::vector<index>& a_offset,
+                       std::vector<index>& c_offset) {
+        index unit_stride;
+        T* const gates = gates_at(begin, begin, unit_stride);
+        a_offset.clear();
+        c_offset.clear();
+        for (index s = begin; s < end; ++s) {
+            index same_stride;
+            const index base = gates_at(s, begin, same_stride) - gates;
+            const index rows = share.rows(schedule_.active[s]);
+            for (index j = 0; j < rows; ++j) {
+                const index i = share.row[j];
+                a_offset.push_back(s * x_.step + x_.offset[i]);
+                c_offset.push_back(base + (i * cell_.slots + cell_.x_slot) * L_);
+            }
+        }
+        ProductArgs<T> p;
+        p.rows = static_cast<index>(a_offset.size());
+        p.a = x_.base, p.a_offset = a_offset.data(), p.run = input_;
+        p.b = packed_->w_ih.data() + share.unit_begin * cell_.gates * L_ * input_;
+        p.vectors = (share.unit_end - share.unit_begin) * cell_.gates, p.panel = cell_.panel;
+        p.c = gates + share.unit_begin * unit_stride, p.c_offset = c_offset.data();
+        p.group = cell_.gates, p.group_stride = unit_stride;
+        p.columns = p.vectors * L_;
+        p.start = packed_->start.data() + share.unit_begin * cell_.gates * L_;
+        table_.product(p);
+    }
+
+    void step(const Share& share, index s, index begin) {
+        ForwardStep<T> a;
+        a.rows = share.rows(schedule_.active[s]);
+        a.row = share.row.data();
+        a.unit_begin = share.unit_begin, a.unit_end = share.unit_end;
+        a.hidden = hidden_;
+        a.weight = packed_->w_hh.data() + share.unit_begin * cell_.gates * L_ * hidden_;
+        a.start = packed_->start_recurrent.data();
+        a.h_prev = this->h_before(s, h_, a.h_prev_offset);
+        a.h = h_.at(s), a.h_offset = h_.offset.data();
+        a.gates = gates_at(s, begin, a.gates_stride);
+        a.keep = training();
+        if (cell_.has_c) {
+            a.c_prev = c_at(s - 1, a.c_prev_stride);
+            a.c = c_at(s, a.c_stride);
+            a.cells = cells_.at(s), a.cells_offset = cells_.offset.data();
+        }
+        cell_.forward(a);
+    }
+
+    // The final states, and zeros past the sequences' ends.
+    void finish(const Share& share) {
+        const index column = share.unit_begin * L_, end = smaller(hidden_, share.unit_end * L_);
+        if (column >= end) return;
+        for (const index i : share.row) {
+            const index row = schedule_.order[i], length = schedule_.length[i];
+            const index* offset;
+            const T* last = this->h_before(length, h_, offset) + offset[i];
+            std::copy(last + column, last + end, call_.hn + row * hidden_ + column);
+            if (call_.cn) {
+                index unit_stride;
+                const T* c = c_at(length - 1, unit_stride) + i * L_;
+                for (index unit = column; unit < end; ++unit) {
+                    call_.cn[row * hidden_ + unit] = c[unit / L_ * unit_stride + unit % L_];
+                }
+            }
+            for (const Tensor3<T>& t : {call_.output, call_.cells}) {
+                for (index s = length; t.data && s < steps_; ++s) {
+                    T* past = t.data + s * t.time_stride + row * t.batch_stride;
+                    std::fill(past + column, past + end, T(0));
+                }
+            }
+        }
+    }
+
+    const ForwardDirectionCall<T> call_;
+    const index steps_;  // of the arrays, the longest sequence's or more
+    const TimeView<const T> x_;
+    const TimeView<T> h_, cells_;
+    Buffer<T> c_start_, scratch_;
+    index ahead_steps_, scratch_stride_ = 0;
+    const PackedLayer<T>* packed_ = nullptr;
+    const ChunkLayout* gates_layout_ = nullptr;
+    const ChunkLayout* c_layout_ = nullptr;
+    T* gates_ = nullptr;
+    T* c_ = nullptr;
+};
+
+}  // namespace fastrnn
