@@ -1,5 +1,6 @@
-// Stacks of recurrent layers: what the bindings call. The time loop is in forward.cpp and
-// backward.cpp, once for all cells, directions and ways of sharing the work.
+// Stacks of recurrent layers: what the bindings call. The stacks are in forward.cpp and
+// backward.cpp; the time loops, once for all cells and ways of sharing the work, in
+// direction_forward.h and direction_backward.h.
 #pragma once
 
 #include <memory>
