@@ -80,8 +80,9 @@ constexpr float tanh_small[] = {-3.333329495394e-01f, 1.333172511194e-01f, -5.37
                                 2.069691527627e-02f, -5.763205941231e-03f};
 constexpr float tanh_small_limit = 0.625f;
 
-// tanh|x| = e / (e + 2) with e = expm1(2|x|). Towards 0 its three roundings add up to 2.5 ulp,
-// which float64 may have; float32 takes a polynomial there.
+// float32: a polynomial towards 0, else 1 - 2 / (exp(2|x|) + 1). float64: e / (e + 2) with
+// e = expm1(2|x|), whose three roundings add up to 2.5 ulp towards 0; that would be too many for
+// float32.
 template <class T>
 FASTRNN_INLINE Vec<T> tanh(Vec<T> x) {
     const Bits<T> sign = (Bits<T>)x & (Bits<T>)broadcast_to<T>(-0.0);
@@ -90,14 +91,18 @@ FASTRNN_INLINE Vec<T> tanh(Vec<T> x) {
     magnitude = at_most(magnitude, limit);
     Vec<T> scale;
     const Vec<T> p = expm1_reduced<T>(magnitude + magnitude, scale);
-    const Vec<T> e = fma(scale, p, scale - broadcast_to<T>(1));
-    Vec<T> y = divide<T>(e, e + broadcast_to<T>(2));
+    const Vec<T> one = broadcast_to<T>(1), two = broadcast_to<T>(2);
+    Vec<T> y;
     if constexpr (sizeof(T) == sizeof(float)) {
         const Vec<T> square = magnitude * magnitude;
         Vec<T> q = broadcast(tanh_small[4]);
         FASTRNN_UNROLL
         for (int i = 3; i >= 0; --i) q = fma(q, square, broadcast(tanh_small[i]));
-        y = magnitude < broadcast(tanh_small_limit) ? fma(q * square, magnitude, magnitude) : y;
+        const Vec<T> large = fma(-two, reciprocal<T>(fma(scale, p, scale + one)), one);
+        y = magnitude < broadcast(tanh_small_limit) ? fma(q * square, magnitude, magnitude) : large;
+    } else {
+        const Vec<T> e = fma(scale, p, scale - one);
+        y = divide<T>(e, e + two);
     }
     return (Vec<T>)((Bits<T>)y | sign);
 }
