@@ -18,7 +18,7 @@ constexpr int tile_rows(int nv) {
     return registers == 32 ? (nv == 4 ? 6 : 8) : (nv == 4 ? 3 : nv == 3 ? 4 : nv == 2 ? 6 : 8);
 }
 constexpr int product_panel = registers == 32 ? 4 : 2;
-constexpr int outer_panel = 3;
+constexpr int outer_panel = registers == 32 ? 4 : 3;
 
 template <class T, int MR, int NV>
 using Tile = Vec<T>[MR][NV];
@@ -287,8 +287,11 @@ void outer(const OuterArgs<T>& p) {
         case 2:
             outer_panel_at<T, 2>(p);
             break;
-        default:
+        case 3:
             outer_panel_at<T, 3>(p);
+            break;
+        default:
+            outer_panel_at<T, 4>(p);
             break;
     }
 }
