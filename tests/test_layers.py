@@ -5,9 +5,27 @@ import pytest
 
 import fastrnn
 from fastrnn import functional, layers, ops
-from fastrnn.layers import GRU, LSTM, RNN, Bidirectional, Dense, Dropout, Embedding, SimpleRNN
+from fastrnn.layers import (
+    GRU,
+    LSTM,
+    RNN,
+    Activation,
+    Bidirectional,
+    Dense,
+    Dropout,
+    Embedding,
+    Flatten,
+    GlobalAveragePooling1D,
+    GlobalMaxPooling1D,
+    LastStep,
+    LayerNormalization,
+    Masking,
+    SimpleRNN,
+    TimeDistributed,
+)
 from fastrnn.losses import SparseCategoricalCrossentropy
 from fastrnn.model import Sequential
+from reference import layers as reference
 
 RECURRENT = [RNN, SimpleRNN, LSTM, GRU]
 
@@ -46,9 +64,62 @@ MODELS = {
         Embedding(7, 3, **WIDE),
         Dense(6, activation="tanh", **WIDE),
         Dense(6, activation="sigmoid", use_bias=False, **WIDE),
+        Dense(6, activation="gelu", **WIDE),
+        Activation("silu", **WIDE),
         Dense(6, activation="softmax", **WIDE),
         Dense(5, activation="softmax", **WIDE),
         Dense(5, **WIDE),
+    ],
+    "merged directions, backwards": lambda: [
+        Embedding(7, 3, **WIDE),
+        Bidirectional(LSTM(4, return_sequences=True, **WIDE), merge_mode="mul"),
+        GRU(3, return_sequences=True, go_backwards=True, **WIDE),
+        Bidirectional(RNN(3, **WIDE), merge_mode="ave"),
+        Dense(5, activation="softmax", **WIDE),
+    ],
+    "normalisation, every step by itself": lambda: [
+        Embedding(7, 3, **WIDE),
+        LSTM(4, return_sequences=True, use_bias=False, **WIDE),
+        LayerNormalization(**WIDE),
+        TimeDistributed(Dense(3, activation="elu", **WIDE)),
+        LayerNormalization(center=False, **WIDE),
+        GlobalAveragePooling1D(**WIDE),
+        Dense(5, activation="softmax", **WIDE),
+    ],
+    "an axis after T": lambda: [
+        TimeDistributed(Embedding(7, 3, **WIDE)),
+        Dense(4, **WIDE),
+        GRU(4, **WIDE),
+        Dense(5, activation="softmax", **WIDE),
+    ],
+    "the last and the greatest": lambda: [
+        Embedding(7, 3, mask_zero=True, **WIDE),
+        RNN(4, return_sequences=True, **WIDE),
+        Dense(4, **WIDE),
+        LastStep(**WIDE),
+        Dense(5, activation="softmax", **WIDE),
+    ],
+    "masked steps": lambda: [
+        Embedding(7, 3, mask_zero=True, **WIDE),
+        LayerNormalization(scale=False, **WIDE),
+        Bidirectional(LSTM(4, return_sequences=True, **WIDE), merge_mode="sum"),
+        GRU(3, return_sequences=True, go_backwards=True, **WIDE),
+        LSTM(4, return_sequences=True, zero_output_for_mask=False, **WIDE),
+        GlobalMaxPooling1D(**WIDE),
+        Dense(5, activation="softmax", **WIDE),
+    ],
+    "repeated outputs, flattened": lambda: [
+        Embedding(7, 3, mask_zero=True, **WIDE),
+        LSTM(4, return_sequences=True, zero_output_for_mask=False, num_layers=2, **WIDE),
+        Flatten(**WIDE),
+        Dense(5, activation="softmax", **WIDE),
+    ],
+    "masked features": lambda: [
+        Embedding(7, 3, embeddings_initializer="glorot_normal", **WIDE),
+        Activation("hard_sigmoid", **WIDE),
+        Masking(0.5, **WIDE),
+        GRU(4, num_layers=2, go_backwards=True, **WIDE),
+        Dense(5, activation="softmax", **WIDE),
     ],
 }
 
@@ -57,6 +128,10 @@ MODELS = {
 def test_gradients_of_a_model_agree_with_finite_differences(name):
     model = Sequential(MODELS[name]())
     x = np.random.default_rng(2).integers(0, 7, size=(3, 5))
+    x[0, 2] = x[1, :2] = x[2, 3:] = 0
+    if name == "an axis after T":
+        x = np.random.default_rng(2).integers(0, 7, size=(3, 5, 4))
+        model.layers.insert(1, TimeDistributed(Flatten(**WIDE)))
     loss = SparseCategoricalCrossentropy(from_logits=True)
     # A model that ends in softmax is differentiated through it here: training fuses it.
     output = model(x, training=True)
@@ -79,21 +154,21 @@ def test_gradients_of_a_model_agree_with_finite_differences(name):
         assert error <= 1e-6 * max(1e-3, np.linalg.norm(numeric)), key
 
 
-@pytest.mark.parametrize("activation", ops.ACTIVATIONS)
+@pytest.mark.parametrize("activation", [None, *ops.ACTIVATIONS, "swish"])
 def test_a_dense_layer_is_its_equation(activation):
     layer = Dense(3, activation=activation, dtype="float64")
-    x = normal(4, 2, 5, dtype="float64")
-    y = layer(x)
-    z = x @ layer.parameters["weight"].T + layer.parameters["bias"]
-    expected = {
-        "linear": z,
-        "relu": np.maximum(z, 0),
-        "sigmoid": 1 / (1 + np.exp(-z)),
-        "softmax": np.exp(z) / np.exp(z).sum(axis=-1, keepdims=True),
-        "tanh": np.tanh(z),
-    }[activation]
+    x, dy = normal(4, 2, 5, dtype="float64"), normal(4, 2, 3, dtype="float64")
+    y = layer(x, training=True)
+    weight = layer.parameters["weight"]
+    name = {None: "linear", "swish": "silu"}.get(activation, activation)
+    expected, dz = reference.activation(name, x @ weight.T + layer.parameters["bias"], dy)
     assert y.shape == (4, 2, 3)
     assert np.allclose(y, expected, rtol=1e-13)
+    # Activation is the same function, and layer by layer the same gradient.
+    apart = Activation(name, dtype="float64")
+    assert apart(layer.logits(x), training=True).tobytes() == y.tobytes()
+    assert np.allclose(apart.backward(dy), dz, rtol=1e-12, atol=1e-14)
+    assert np.allclose(layer.backward(dy), dz @ weight, rtol=1e-12, atol=1e-14)
 
 
 def test_the_gradient_of_relu_is_that_of_its_equation():
@@ -289,12 +364,49 @@ def test_an_id_outside_the_table_is_refused():
         (lambda: LSTM(3, dtype="float16"), ValueError, "dtype"),
         (lambda: LSTM(3, dtype="number"), TypeError, "dtype"),
         (lambda: LSTM(3, name=""), ValueError, "name"),
-        (lambda: Dense(3, activation="gelu"), ValueError, "activation"),
+        (lambda: LSTM(3, activation="relu"), ValueError, "activation: this cell has 'tanh' alone"),
+        (lambda: GRU(3, recurrent_activation="relu"), ValueError, "recurrent_activation"),
+        (lambda: GRU(3, reset_after=False), ValueError, "reset_after: not supported"),
+        (lambda: LSTM(3, recurrent_dropout=0.2), ValueError, "recurrent_dropout: not supported"),
+        (lambda: LSTM(3, dropout=1.0), ValueError, "dropout"),
+        (lambda: LSTM(3, seed=-1), ValueError, "seed"),
+        (lambda: LSTM(3, seed="a"), TypeError, "seed"),
+        (lambda: LSTM(3, kernel_initializer="glorot"), ValueError, "kernel_initializer"),
+        (lambda: LSTM(3, unroll=True), TypeError, "unroll"),
+        (lambda: Dense(3, activation="gelo"), ValueError, "activation.*'gelo'"),
+        (lambda: Activation(len), ValueError, "activation"),
+        (lambda: Dense(3)(np.zeros(4)), ValueError, "2 dimensions or more"),
+        (lambda: Masking("a"), TypeError, "mask_value"),
+        (lambda: Masking()(np.zeros((2, 3))), ValueError, "3 dimensions"),
+        (lambda: LayerNormalization(epsilon=-1), ValueError, "epsilon"),
+        (lambda: GlobalMaxPooling1D()(np.zeros((2, 3))), ValueError, "3 dimensions"),
+        (lambda: LastStep().output_shape((None, 3)), ValueError, "3 dimensions"),
+        (lambda: TimeDistributed(3), TypeError, "layer"),
+        (lambda: TimeDistributed(LSTM(3, stateful=True)), ValueError, "stateful"),
+        (lambda: TimeDistributed(Dense(3))(np.zeros((2, 3))), ValueError, "3 dimensions"),
+        (lambda: Embedding(4, 2, mask_zero=True)(np.zeros((2, 3, 4), int)), ValueError, "ids"),
+        (lambda: LSTM(3)(np.zeros((2, 3, 4)), mask=np.ones((2, 3))), TypeError, "mask.*bool"),
+        (
+            lambda: LSTM(3)(np.zeros((2, 3, 4)), mask=np.ones((2, 4), bool)),
+            ValueError,
+            r"mask: expected shape \(2, 3\)",
+        ),
         (lambda: Dropout(-0.1), ValueError, "rate"),
         (lambda: Embedding(0, 3), ValueError, "input_dim"),
         (lambda: Bidirectional(Dense(3)), TypeError, "layer"),
         (lambda: Bidirectional(LSTM(3, stateful=True)), ValueError, "stateful"),
-        (lambda: Bidirectional(LSTM(3), merge_mode="sum"), ValueError, "merge_mode"),
+        (lambda: Bidirectional(LSTM(3, go_backwards=True)), ValueError, "go_backwards"),
+        (
+            lambda: Bidirectional(LSTM(3, zero_output_for_mask=False)),
+            ValueError,
+            "zero_output_for_mask",
+        ),
+        (lambda: Bidirectional(LSTM(3), merge_mode="max"), ValueError, "merge_mode"),
+        (lambda: Sequential([Bidirectional(LSTM(3), merge_mode=None)]), ValueError, "merge_mode"),
+        (lambda: Sequential([LSTM(3, return_state=True)]), ValueError, "return_state"),
+        (lambda: Dense(3).count_params(), RuntimeError, "no parameters yet"),
+        (lambda: Dense(3).set_weights([]), RuntimeError, "no parameters yet"),
+        (lambda: Sequential([Dense(3)]).backward(np.ones(3)), RuntimeError, "training=True"),
         (lambda: Sequential([3]), TypeError, "layer"),
         (lambda: LSTM(3)(np.zeros((2, 3))), ValueError, "3 dimensions"),
         (lambda: LSTM(3)(np.zeros((2, 3, 0))), ValueError, "last size"),
@@ -337,12 +449,21 @@ def test_equal_layers_are_numbered_and_equal_names_refused():
 
 def test_a_summary_has_every_layers_shape_and_parameters():
     lines = []
-    small_model().summary(lines.append)
-    assert [line.split()[0] for line in lines[1:-1]] == ["embedding", "lstm", "lstm_1", "dense"]
-    assert "(-, -, 3)" in lines[2]
-    assert lines[2].endswith(str(4 * 3 * (4 + 3 + 1)))
-    assert small_model().count_params() == 40 + 96 + 84 + 8
-    assert "228" in lines[-1]
+    model = small_model()
+    model.layers[0].trainable = False
+    model.summary(lines.append)
+    assert lines[0] == 'Model: "sequential"'
+    assert lines[2].split() == ["Layer", "(type)", "Output", "Shape", "Param", "#"]
+    rows = lines[4:8]
+    assert [row.split()[0] for row in rows] == ["embedding", "lstm", "lstm_1", "dense"]
+    assert rows[1].split()[1:] == ["(LSTM)", "(None,", "None,", "3)", str(4 * 3 * (4 + 3 + 1))]
+    assert model.count_params() == 40 + 96 + 84 + 8
+    assert lines[-3:] == [
+        "Total params: 228",
+        "Trainable params: 188",
+        "Non-trainable params: 40",
+    ]
+    assert len({len(row) for row in rows}) == 1
     with pytest.raises(RuntimeError, match="build"):
         Sequential([Dense(2)]).summary()
 

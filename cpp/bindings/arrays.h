@@ -128,5 +128,7 @@ auto by_type(const py::handle& object, const char* name, const Body& body) {
 void bind_runtime(py::module_& m);
 void bind_recurrent(py::module_& m);
 void bind_pointwise(py::module_& m);
+void bind_activations(py::module_& m);
+void bind_steps(py::module_& m);
 
 }  // namespace fastrnn

@@ -1,62 +1,65 @@
 """Activations, and their gradients."""
 
-from collections.abc import Callable
-
 import numpy as np
 
 from fastrnn import _check
 from fastrnn._load import core as _core
 from fastrnn._typing import Array, Floating
 
+ACTIVATIONS = (
+    "linear",
+    "elu",
+    "exponential",
+    "gelu",
+    "hard_sigmoid",
+    "leaky_relu",
+    "relu",
+    "selu",
+    "sigmoid",
+    "silu",
+    "softmax",
+    "softplus",
+    "softsign",
+    "tanh",
+)
+"""Every activation's name; the equations, which are Keras 3's, are in cpp/kernels/activations.h."""
 
-def sigmoid(x: Array) -> Floating:
-    """Return 1 / (1 + exp(-x)), of the shape of ``x``."""
+
+def activation_forward(activation: str, x: Array) -> Floating:
+    """Return the activation of x [...], for "softmax" over the last axis; "linear" is x itself."""
     x = _check.floating("x", x)
+    if activation == "linear":
+        return x
     out = np.empty_like(x)
-    _core.sigmoid(x, out)
-    return out
-
-
-def tanh(x: Array) -> Floating:
-    """Return tanh(x), of the shape of ``x``."""
-    x = _check.floating("x", x)
-    out = np.empty_like(x)
-    _core.tanh(x, out)
-    return out
-
-
-def relu(x: Array) -> Floating:
-    """Return max(x, 0), of the shape of ``x``."""
-    x = _check.floating("x", x)
-    return np.asarray(np.maximum(x, x.dtype.type(0)))
-
-
-def softmax(x: Array) -> Floating:
-    """Return exp(x) / sum(exp(x)) over the last axis."""
-    x = _check.floating("x", x)
-    out = np.exp(x - x.max(axis=-1, keepdims=True))
-    out /= out.sum(axis=-1, keepdims=True)
-    return np.asarray(out)
-
-
-ACTIVATIONS: dict[str, Callable[[Array], Floating]] = {
-    "linear": lambda x: x,
-    "relu": relu,
-    "sigmoid": sigmoid,
-    "softmax": softmax,
-    "tanh": tanh,
-}
-"""The activations of a Dense layer; `activation_backward` knows the same names."""
-
-
-def activation_backward(activation: str, y: Floating, dy: Floating) -> Floating:
-    """Return dx from the gradient ``dy`` and the activation's *output* ``y``, all of one shape."""
-    if activation == "relu":
-        return np.asarray(np.where(y > 0, dy, dy.dtype.type(0)))
-    if activation == "sigmoid":
-        return np.asarray(dy * y * (1 - y))
     if activation == "softmax":
-        return np.asarray(y * (dy - (dy * y).sum(axis=-1, keepdims=True)))
-    if activation == "tanh":
-        return np.asarray(dy * (1 - y * y))
-    return dy
+        size = _last_size(x)
+        _core.softmax(x.reshape(-1, size), out.reshape(-1, size))
+    else:
+        _core.activation(activation, x, out)
+    return out
+
+
+def keeps_input(activation: str) -> bool:
+    """Whether `activation_backward` wants the activation's input, rather than its output."""
+    return activation not in ("linear", "softmax") and _core.activation_keeps_input(activation)
+
+
+def activation_backward(activation: str, kept: Array, dy: Array) -> Floating:
+    """Return dx from dy and what `keeps_input` says, all of one shape."""
+    kept = _check.floating("kept", kept)
+    dy = _check.floating("dy", dy, kept.shape, like=kept)
+    if activation == "linear":
+        return dy
+    dx = np.empty_like(kept)
+    if activation == "softmax":
+        size = _last_size(kept)
+        _core.softmax_backward(kept.reshape(-1, size), dy.reshape(-1, size), dx.reshape(-1, size))
+    else:
+        _core.activation_backward(activation, kept, dy, dx)
+    return dx
+
+
+def _last_size(x: Floating) -> int:
+    if x.ndim == 0 or x.shape[-1] == 0:
+        raise ValueError(f"x: softmax needs a last axis of at least 1, got shape {x.shape}")
+    return int(x.shape[-1])

@@ -20,18 +20,25 @@ def linear_forward(x: Array, weight: Array, bias: Array | None = None) -> Floati
 
 
 def linear_backward(
-    x: Array, weight: Array, dout: Array, *, has_bias: bool = True, need_dx: bool = True
-) -> tuple[Floating | None, Floating, Floating | None]:
+    x: Array,
+    weight: Array,
+    dout: Array,
+    *,
+    has_bias: bool = True,
+    need_dx: bool = True,
+    need_dweight: bool = True,
+) -> tuple[Floating | None, Floating | None, Floating | None]:
     """Undo `linear_forward`: from dout [..., O] to (dx [..., I], dweight [O, I], dbias [O]).
 
-    ``dx`` is None without ``need_dx``, ``dbias`` without ``has_bias``.
+    ``dx`` is None without ``need_dx``, ``dweight`` without ``need_dweight``, ``dbias`` without
+    ``has_bias``.
     """
     weight = _check.floating("weight", weight, (None, None))
     units, size = weight.shape
     x = _last_axis("x", x, size, like=weight)
     dout = _check.floating("dout", dout, (*x.shape[:-1], units), like=weight)
     dx = np.empty_like(x) if need_dx else None
-    dweight = np.empty_like(weight)
+    dweight = np.empty_like(weight) if need_dweight else None
     dbias = np.empty(units, weight.dtype) if has_bias else None
     _core.linear_backward(
         x.reshape(-1, size),
