@@ -14,6 +14,7 @@ from fastrnn.layers import (
     Dense,
     Dropout,
     Embedding,
+    Flatten,
     GlobalMaxPooling1D,
     LastStep,
     LayerNormalization,
@@ -74,7 +75,23 @@ def test_backward_computes_dx_only_where_it_is_needed():
         assert layer.backward(np.ones_like(y), need_dx=False) is None
 
 
-@pytest.mark.parametrize("layer", [Dense(3), LSTM(3), Dropout(0.5), Embedding(4, 2)])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        Dense(3),
+        LSTM(3),
+        Dropout(0.5),
+        Embedding(4, 2),
+        Activation("tanh"),
+        LayerNormalization(),
+        Bidirectional(GRU(3), merge_mode="sum"),
+        TimeDistributed(Dense(3)),
+        GlobalMaxPooling1D(),
+        Masking(),
+        Flatten(),
+    ],
+    ids=lambda layer: layer.name,
+)
 def test_backward_without_a_training_forward_is_refused(layer):
     x = np.ones((2, 3, 4)) if not isinstance(layer, Embedding) else np.ones((2, 3), int)
     y = layer(x)
@@ -234,6 +251,25 @@ def test_an_id_outside_the_table_is_refused():
     assert np.array_equal(layer([[1.0, 3.0]]), layer([[1, 3]]))
 
 
+@pytest.mark.parametrize("mask_zero", [False, True])
+def test_a_batch_of_no_rows_goes_through_and_back(mask_zero):
+    model = Sequential(
+        [
+            Embedding(9, 4, mask_zero=mask_zero),
+            Bidirectional(LSTM(3, return_sequences=True), merge_mode="mul"),
+            LayerNormalization(),
+            GlobalMaxPooling1D(),
+            Dense(2, activation="softmax"),
+        ]
+    )
+    y = model(np.zeros((0, 5), int), training=True)
+    assert y.shape == (0, 2)
+    model.backward(y)
+    assert not any(gradient.any() for gradient in model.gradients.values())
+    with pytest.raises(ValueError, match="at least one time step"):
+        model(np.zeros((2, 0), int))
+
+
 # ---- what is refused -----------------------------------------------------------------------------
 
 
@@ -264,6 +300,7 @@ def test_an_id_outside_the_table_is_refused():
         (lambda: Masking("a"), TypeError, "mask_value"),
         (lambda: Masking()(np.zeros((2, 3))), ValueError, "3 dimensions"),
         (lambda: LayerNormalization(epsilon=-1), ValueError, "epsilon"),
+        (lambda: LayerNormalization(1), ValueError, "axis: expected -1"),
         (lambda: GlobalMaxPooling1D()(np.zeros((2, 3))), ValueError, "3 dimensions"),
         (lambda: LastStep().output_shape((None, 3)), ValueError, "3 dimensions"),
         (lambda: TimeDistributed(3), TypeError, "layer"),
