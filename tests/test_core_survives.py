@@ -32,7 +32,7 @@ def ones(*shape):
 @pytest.mark.parametrize(
     "call",
     [
-        lambda: _core.tanh(ones(3), frozen(3)),
+        lambda: _core.activation("tanh", ones(3), frozen(3)),
         lambda: _core.linear_forward(ones(3, 2), ones(4, 2), None, frozen(3, 4)),
         lambda: _core.linear_backward(ones(3, 2), ones(4, 2), ones(3, 4), None, frozen(4, 2), None),
         lambda: _core.embedding_forward(np.zeros(3, np.int64), ones(2, 2), frozen(3, 2)),

@@ -27,7 +27,10 @@ inline std::string shape_text(const py::array& a) {
 
 template <class T>
 const char* type_name() {
-    return std::is_same_v<T, float> ? "float32" : std::is_same_v<T, double> ? "float64" : "int64";
+    return std::is_same_v<T, float>          ? "float32"
+           : std::is_same_v<T, double>       ? "float64"
+           : std::is_same_v<T, std::int32_t> ? "int32"
+                                             : "int64";
 }
 
 // An array of T with this shape and contiguous last axis; -1 stands for any length. Writable unless
@@ -133,5 +136,7 @@ void bind_runtime(py::module_& m);
 void bind_recurrent(py::module_& m);
 void bind_stepper(py::module_& m);
 void bind_pointwise(py::module_& m);
+void bind_activations(py::module_& m);
+void bind_steps(py::module_& m);
 
 }  // namespace fastrnn

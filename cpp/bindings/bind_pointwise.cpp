@@ -136,24 +136,6 @@ double py_binary_cross_entropy(const py::object& logits, const py::object& targe
     });
 }
 
-template <void (*Float)(const float*, float*, index), void (*Double)(const double*, double*, index)>
-void py_activation(const py::object& x, const py::object& out) {
-    by_type(x, "x", [&](auto zero) {
-        using T = decltype(zero);
-        const auto a = py::reinterpret_borrow<py::array>(x);
-        const std::vector<index> shape(a.shape(), a.shape() + a.ndim());
-        const T* from = contiguous<const T>(x, "x", shape);
-        T* to = contiguous<T>(out, "out", shape);
-        const index n = a.size();
-        const py::gil_scoped_release release;
-        if constexpr (std::is_same_v<T, float>) {
-            Float(from, to, n);
-        } else {
-            Double(from, to, n);
-        }
-    });
-}
-
 // The parameters with what belongs to each; a list that is empty stands for nulls.
 template <class T>
 std::vector<Parameter<T>> parameters(const py::sequence& values, const py::sequence& gradients,
@@ -248,8 +230,6 @@ void bind_pointwise(py::module_& m) {
           arg("weights"), arg("losses"), arg("dlogits"));
     m.def("binary_cross_entropy", py_binary_cross_entropy, arg("logits"), arg("targets"),
           arg("weights"), arg("losses"), arg("dlogits"));
-    m.def("sigmoid", py_activation<sigmoid<float>, sigmoid<double>>, arg("x"), arg("out"));
-    m.def("tanh", py_activation<tanh<float>, tanh<double>>, arg("x"), arg("out"));
     m.def("adam", py_adam, arg("params"), arg("grads"), arg("first"), arg("second"), arg("step"),
           arg("lr"), arg("beta1"), arg("beta2"), arg("eps"), arg("weight_decay"),
           arg("grad_scale"));

@@ -1,6 +1,8 @@
 // The only translation unit that is compiled once per ISA (see CMakeLists.txt): it instantiates
 // every kernel for that ISA and exports one function, kernels_<isa>().
+#include "kernels/activations.h"
 #include "kernels/gru.h"
+#include "kernels/layer_norm.h"
 #include "kernels/lstm.h"
 #include "kernels/pack.h"
 #include "kernels/pointwise.h"
@@ -28,8 +30,6 @@ constexpr KernelTable<T> make_table() {
         pack_columns<T>,
         pack_rows<T>,
         column_sums<T>,
-        sigmoid_array<T>,
-        tanh_array<T>,
         dropout_row<T>,
         softmax_cross_entropy_row<T>,
         binary_cross_entropy<T>,
@@ -37,6 +37,16 @@ constexpr KernelTable<T> make_table() {
         add_to<T>,
         adam<T>,
         sgd<T>,
+        {activation_kernels<ReluArray, T>(), activation_kernels<LeakyReluArray, T>(),
+         activation_kernels<EluArray, T>(), activation_kernels<SeluArray, T>(),
+         activation_kernels<SoftplusArray, T>(), activation_kernels<SoftsignArray, T>(),
+         activation_kernels<ExponentialArray, T>(), activation_kernels<HardSigmoidArray, T>(),
+         activation_kernels<SigmoidArray, T>(), activation_kernels<TanhArray, T>(),
+         activation_kernels<SiluArray, T>(), activation_kernels<GeluArray, T>()},
+        softmax_row<T>,
+        softmax_row_backward<T>,
+        layer_norm_row<T>,
+        layer_norm_row_backward<T>,
         fma_loop<T>,
     };
 }

@@ -1,39 +1,22 @@
-// What a training step does besides products: activations, dropout, losses, optimisers. Plain
-// loops, which the compiler turns into registers of this ISA; none of them bounds a training step.
+// What a training step does besides products: dropout, losses, optimisers. Plain loops, which the
+// compiler turns into registers of this ISA; none of them bounds a training step.
 #pragma once
 
-#include "base/philox.h"
 #include "kernels/table.h"
 #include "simd/math.h"
+#include "simd/philox.h"
 
 namespace fastrnn {
 namespace {
 
 template <class T>
-void sigmoid_array(const T* x, T* y, index n) {
-    for (index i = 0; i < n; i += lanes<T>) {
-        const index m = smaller(lanes<T>, n - i);
-        store_first(y + i, sigmoid<T>(load_first(x + i, m)), m);
-    }
-}
-
-template <class T>
-void tanh_array(const T* x, T* y, index n) {
-    for (index i = 0; i < n; i += lanes<T>) {
-        const index m = smaller(lanes<T>, n - i);
-        store_first(y + i, tanh<T>(load_first(x + i, m)), m);
-    }
-}
-
-template <class T>
 void dropout_row(const T* x, T* y, index n, std::uint64_t seed, std::uint32_t stream,
                  std::uint32_t step, std::uint32_t row, std::uint32_t threshold, T scale) {
-    for (index i = 0; i < n; i += 4) {
-        const PhiloxWords random =
-            philox(seed, static_cast<std::uint32_t>(i / 4), row, step, stream);
-        const index m = smaller(4, n - i);
-        for (index j = 0; j < m; ++j)
-            y[i + j] = random.word[j] >= threshold ? x[i + j] * scale : T(0);
+    std::uint32_t words[philox_words];
+    for (index i = 0; i < n; i += philox_words) {
+        philox(seed, static_cast<std::uint32_t>(i / 4), row, step, stream, words);
+        const index m = smaller(philox_words, n - i);
+        for (index j = 0; j < m; ++j) y[i + j] = words[j] >= threshold ? x[i + j] * scale : T(0);
     }
 }
 

@@ -145,6 +145,24 @@ struct SgdStep {
     bool nesterov;
 };
 
+// y = f(x), and dx = dy f'(x) from what was kept: x where `from_input`, else y.
+template <class T>
+struct ActivationKernels {
+    bool from_input;
+    void (*forward)(const T* x, T* y, index n);
+    void (*backward)(const T* kept, const T* dy, T* dx, index n);
+};
+
+// One row of layer normalisation; mean and rstd are written forward and read backward.
+template <class T>
+struct LayerNormRow {
+    const T* x;
+    index n;
+    const T* gamma;  // [n] or null: 1
+    const T* beta;   // [n] or null: 0
+    T *mean, *rstd;
+};
+
 template <class T>
 struct KernelTable {
     const char* isa;
@@ -171,8 +189,6 @@ struct KernelTable {
     // sums[j] += the sum over rows of a[row][j], j < columns
     void (*column_sums)(const T* a, index stride, index rows, index columns, T* sums);
 
-    void (*sigmoid)(const T* x, T* y, index n);
-    void (*tanh)(const T* x, T* y, index n);
     // y = x * scale where the mask (philox.h) keeps, else 0, for units 0 .. n-1 of one row
     void (*dropout_row)(const T* x, T* y, index n, std::uint64_t seed, std::uint32_t stream,
                         std::uint32_t step, std::uint32_t row, std::uint32_t threshold, T scale);
@@ -186,6 +202,13 @@ struct KernelTable {
     void (*add_to)(const T* x, T* y, index n);
     void (*adam)(const AdamStep<T>&, T* p, const T* g, T* first, T* second, index n);
     void (*sgd)(const SgdStep<T>&, T* p, const T* g, T* velocity, index n);
+    ActivationKernels<T> activation[activation_count];
+    void (*softmax_row)(const T* x, T* y, index n);
+    void (*softmax_row_backward)(const T* y, const T* dy, T* dx, index n);
+    void (*layer_norm_row)(const LayerNormRow<T>&, T eps, T* y);
+    // dx may be null; dgamma and dbeta may be null and are added to
+    void (*layer_norm_row_backward)(const LayerNormRow<T>&, const T* dy, T* dx, T* dgamma,
+                                    T* dbeta);
     double (*fma_loop)(index iterations);  // returns the floating-point operations done
 };
 

@@ -21,15 +21,6 @@ const KernelTable<T>& kernels() {
     return kernel_table<T>(current_kernels());
 }
 
-// body(begin, end) for this thread's contiguous part of 0 .. n.
-template <class Body>
-void for_ranges(index n, double flops, const Body& body) {
-    run(threads_worth(flops, n), [&](Team& team) {
-        const Team::Range range = team.split(n);
-        if (range.begin < range.end) body(range.begin, range.end);
-    });
-}
-
 // body(parameter, first element, elements, block number) over fixed blocks of all parameters.
 template <class T, class Body>
 void for_blocks(const std::vector<Parameter<T>>& parameters, double flops_per_element,
@@ -78,14 +69,14 @@ void embedding_backward(const std::int64_t* ids, index n, const T* dout, index r
                         T* dtable) {
     const index line = 64 / static_cast<index>(sizeof(T));
     const double flops = static_cast<double>((n + rows) * width);
-    // By columns: no two threads meet in one element, and each keeps the order of n.
     run(threads_worth(flops, ceil_div(width, line)), [&](Team& team) {
+        const Team::Range part = team.split(rows);
+        std::fill_n(dtable + part.begin * width, (part.end - part.begin) * width, T(0));
+        team.barrier();
+        // By columns: no two threads meet in one element, and each keeps the order of n.
         const Team::Range columns = team.split(width, line);
         const index count = columns.end - columns.begin;
-        if (count <= 0) return;
-        for (index r = 0; r < rows; ++r)
-            std::fill_n(dtable + r * width + columns.begin, count, T(0));
-        for (index i = 0; i < n; ++i) {
+        for (index i = 0; count > 0 && i < n; ++i) {
             kernels<T>().add_to(dout + i * width + columns.begin,
                                 dtable + ids[i] * width + columns.begin, count);
         }
@@ -106,17 +97,21 @@ void dropout(const T* x, T* out, index rows, index steps, index units, double p,
 }
 
 template <class T>
-void sigmoid(const T* x, T* out, index n) {
-    for_ranges(n, static_cast<double>(n) * transcendental_flops, [&](index begin, index end) {
-        kernels<T>().sigmoid(x + begin, out + begin, end - begin);
-    });
-}
-
-template <class T>
-void tanh(const T* x, T* out, index n) {
-    for_ranges(n, static_cast<double>(n) * transcendental_flops, [&](index begin, index end) {
-        kernels<T>().tanh(x + begin, out + begin, end - begin);
-    });
+void sequence_dropout(const T* x, T* out, index rows, index steps, index units, double p,
+                      std::uint64_t seed, std::uint32_t stream) {
+    const DropoutRule<T> rule(p, seed, stream);
+    for_ranges(rows * steps, static_cast<double>(rows * steps * units),
+               [&](index begin, index end) {
+                   const Buffer<T> ones(units), mask(units);
+                   std::fill_n(ones.data(), units, T(1));
+                   for (index i = begin; i < end; ++i) {
+                       if (i == begin || i % steps == 0)
+                           rule.row(kernels<T>(), ones.data(), mask.data(), units, 0, i / steps);
+                       const T *const from = x + i * units, *const m = mask.data();
+                       T* const to = out + i * units;
+                       for (index j = 0; j < units; ++j) to[j] = m[j] != 0 ? from[j] * m[j] : T(0);
+                   }
+               });
 }
 
 template <class T>
@@ -203,8 +198,8 @@ double fma_peak(int threads, double seconds) {
     template void embedding_backward(const std::int64_t*, index, const T*, index, index, T*);      \
     template void dropout(const T*, T*, index, index, index, double, std::uint64_t, std::uint32_t, \
                           index);                                                                  \
-    template void sigmoid(const T*, T*, index);                                                    \
-    template void tanh(const T*, T*, index);                                                       \
+    template void sequence_dropout(const T*, T*, index, index, index, double, std::uint64_t,       \
+                                   std::uint32_t);                                                 \
     template double softmax_cross_entropy(const T*, const std::int64_t*, const T*, index, index,   \
                                           T*, T*);                                                 \
     template double binary_cross_entropy(const T*, const T*, const T*, index, T*, T*);             \

@@ -67,6 +67,15 @@ private:
 
 void run(int threads, const std::function<void(Team&)>& body);
 
+// body(begin, end) for each member's contiguous part of 0 .. n; `flops` is the work of all.
+template <class Body>
+void for_ranges(index n, double flops, const Body& body) {
+    run(threads_worth(flops, n), [&](Team& team) {
+        const Team::Range range = team.split(n);
+        if (range.begin < range.end) body(range.begin, range.end);
+    });
+}
+
 // Calls body(i) for i = 0 .. n-1, whichever member is free taking the next; `next` must start at 0.
 template <class Body>
 void for_tasks(Team& team, std::atomic<index>& next, index n, const Body& body) {

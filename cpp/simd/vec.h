@@ -210,6 +210,27 @@ FASTRNN_INLINE void store_first(T* p, Vec<T> v, index n) {
 
 #endif
 
+// 64-bit lanes, as many as of double, and the products of their lower halves.
+typedef std::uint64_t Wide __attribute__((vector_size(lanes<double> * sizeof(double))));
+
+#if defined(__AVX512F__) && !defined(FASTRNN_SCALAR)
+FASTRNN_INLINE Wide multiply_lower_halves(Wide a, Wide b) {
+    return (Wide)_mm512_mul_epu32((__m512i)a, (__m512i)b);
+}
+#elif defined(__AVX2__) && !defined(FASTRNN_SCALAR)
+FASTRNN_INLINE Wide multiply_lower_halves(Wide a, Wide b) {
+    return (Wide)_mm256_mul_epu32((__m256i)a, (__m256i)b);
+}
+#elif defined(__ARM_NEON) && defined(__aarch64__) && !defined(FASTRNN_SCALAR)
+FASTRNN_INLINE Wide multiply_lower_halves(Wide a, Wide b) {
+    return (Wide)vmull_u32(vmovn_u64(uint64x2_t(a)), vmovn_u64(uint64x2_t(b)));
+}
+#else
+FASTRNN_INLINE Wide multiply_lower_halves(Wide a, Wide b) {
+    return (a & 0xffffffffu) * (b & 0xffffffffu);
+}
+#endif
+
 template <class T>
 FASTRNN_INLINE T sum_of_lanes(Vec<T> v) {  // in the order of the lanes
     T total = v[0];

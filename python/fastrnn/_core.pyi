@@ -151,8 +151,6 @@ def binary_cross_entropy(
     losses: Floating,
     dlogits: Floating | None,
 ) -> float: ...
-def sigmoid(x: Floating, out: Floating) -> None: ...
-def tanh(x: Floating, out: Floating) -> None: ...
 def sgd(
     params: Sequence[Floating],
     grads: Sequence[Floating],
@@ -182,3 +180,76 @@ def adam(
 
 def global_norm(arrays: Sequence[Floating]) -> float:
     """The square root of the sum of all squares; the same bits for any number of threads."""
+
+# ---- activations and normalisation ---------------------------------------------------------------
+
+def activation_keeps_input(name: str) -> bool:
+    """Whether `activation_backward` takes the activation's input as ``kept``, or its output."""
+
+def activation(name: str, x: Floating, out: Floating) -> None:
+    """Of any shape; out may be x."""
+
+def activation_backward(name: str, kept: Floating, dout: Floating, dx: Floating) -> None: ...
+def softmax(x: Floating, out: Floating) -> None:
+    """Over each row of x [N, C]."""
+
+def softmax_backward(y: Floating, dout: Floating, dx: Floating) -> None: ...
+def layer_norm_forward(
+    x: Floating,  # [N, F]
+    gamma: Floating | None,  # [F]
+    beta: Floating | None,
+    eps: float,
+    out: Floating,  # [N, F]
+    mean: Floating,  # [N]
+    rstd: Floating,
+) -> None: ...
+def layer_norm_backward(
+    x: Floating,
+    gamma: Floating | None,
+    mean: Floating,
+    rstd: Floating,
+    dout: Floating,
+    dx: Floating | None,
+    dgamma: Floating | None,
+    dbeta: Floating | None,
+) -> None: ...
+def sequence_dropout(x: Floating, out: Floating, p: float, seed: int, stream: int) -> None:
+    """`dropout` of x [B, T, F] with the mask of step 0 at every step."""
+
+# ---- masks: bool [B, T] of any strides, True where a step exists ---------------------------------
+
+Mask = npt.NDArray[np.bool_]
+
+def count_steps(mask: Mask, lengths: Integers) -> int:
+    """lengths [B] = how many steps exist. 2: all do; 1: the first ones; 0: there are gaps."""
+
+def gather_steps(mask: Mask, x: npt.NDArray[Any], out: npt.NDArray[Any]) -> None:
+    """out [B, S, F] = the steps of x [B, T, F] that exist, zeros past their end; of any type."""
+
+def scatter_steps(mask: Mask, x: npt.NDArray[Any], repeat: bool, out: npt.NDArray[Any]) -> None:
+    """out [B, T, F] = x's [B, S, F] steps where they exist; else 0, or the one before."""
+
+def scatter_steps_backward(mask: Mask, dout: Floating, dx: Floating) -> None:
+    """Undoes `scatter_steps` with repeat: sums dout [B, T, F] into dx [B, S, F]."""
+
+def differs(x: Floating, value: float, mask: Mask) -> None:
+    """mask [B, T] = whether any of x [B, T, F] is not `value`."""
+
+def pool(
+    pooling: str,  # "mean", "max", "last"
+    x: Floating,  # [B, T, F]
+    mask: Mask | None,
+    out: Floating,  # [B, F]
+    place: npt.NDArray[np.int32] | None,  # [B, F], for "max": the step it came from, -1: none
+) -> None: ...
+def pool_backward(
+    pooling: str,
+    dout: Floating,
+    mask: Mask | None,
+    place: npt.NDArray[np.int32] | None,
+    dx: Floating,
+) -> None: ...
+def merge(merge: str, x: Floating, out: Floating) -> None:
+    """out [N, H] = the halves of x [N, 2 H] as "sum", "ave" or "mul"."""
+
+def merge_backward(merge: str, x: Floating, dout: Floating, dx: Floating) -> None: ...

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from fastrnn import _check, losses, metrics, optimizers, saving, training
+from fastrnn._path import Path, single_output, walk
+from fastrnn._summary import table
 from fastrnn._typing import Array, Floating, Shape
 from fastrnn.callbacks import Callback, History
 from fastrnn.data import ArrayBatches
-from fastrnn.layers.base import Layer
+from fastrnn.layers.base import Layer, replace
 from fastrnn.layers.dense import Dense
-from fastrnn.layers.recurrent import RecurrentLayer
 
 
 class Sequential:
@@ -24,17 +25,24 @@ class Sequential:
     ----------
     layers : iterable of Layer, optional
         More can be added with `add`.
+    name : str
+        What `summary` calls it.
 
     Attributes
     ----------
+    output_mask : bool array [B, T] or None
+        Which steps of the last output exist: see `fastrnn.layers.base`. None: all, or it has none.
     metadata : dict of str to str
         What `save` was given besides the model, after `load`.
     stop_training : bool
         A callback sets it to end `fit` after the batch.
     """
 
-    def __init__(self, layers: Iterable[Layer] = ()) -> None:
+    def __init__(self, layers: Iterable[Layer] = (), name: str = "sequential") -> None:
+        self.name = name
         self.layers: list[Layer] = []
+        self.output_mask: Array | None = None
+        self._path: Path | None = None
         self.input_shape: Shape | None = None
         self.loss: losses.Loss | None = None
         self.optimizer: optimizers.Optimizer | None = None
@@ -50,9 +58,10 @@ class Sequential:
         """Append a layer; one without a name of its own is numbered if another has its name."""
         if not isinstance(layer, Layer):
             raise TypeError(f"layer: expected a Layer, got {layer!r}")
-        if isinstance(layer, RecurrentLayer) and layer.return_state:
+        if not single_output(layer):
             raise ValueError(
-                f"layer {layer.name!r}: return_state gives several arrays, a Sequential passes one"
+                f"layer {layer.name!r}: return_state and merge_mode=None give several arrays, "
+                "a Sequential passes one"
             )
         if self.input_shape is not None:
             raise RuntimeError("layer: the model is built, layers can no longer be added")
@@ -105,18 +114,14 @@ class Sequential:
         return [parameter.copy() for parameter in self._built_parameters().values()]
 
     def set_weights(self, weights: Sequence[Any]) -> None:
-        """Replace all parameters with ``weights``, as `get_weights` returns them."""
-        parameters = self._built_parameters()
-        if len(weights) != len(parameters):
-            raise ValueError(f"weights: expected {len(parameters)} arrays, got {len(weights)}")
-        arrays = [np.asarray(weight) for weight in weights]
-        for (name, parameter), array in zip(parameters.items(), arrays, strict=True):
-            if array.shape != parameter.shape:
-                raise ValueError(
-                    f"weights: expected shape {parameter.shape} for {name}, got {array.shape}"
-                )
-        for parameter, array in zip(parameters.values(), arrays, strict=True):
-            parameter[...] = array
+        """Replace all parameters with ``weights``, as `get_weights` returns them.
+
+        Raises
+        ------
+        ValueError
+            If their number or a shape is another; nothing is changed then.
+        """
+        replace(self._built_parameters(), weights)
 
     def count_params(self) -> int:
         """Return the number of numbers in all parameters."""
@@ -126,22 +131,29 @@ class Sequential:
         """Print a table of the layers, their output shapes and numbers of parameters."""
         if self.input_shape is None:
             raise RuntimeError("the model has no shapes yet: call build(input_shape) first")
-        rows = [("layer", "class", "output shape", "parameters")]
-        shape = self.input_shape
-        for layer in self.layers:
-            shape = layer.output_shape(shape)
-            spelled = _check.spell(shape).replace("any", "-")
-            rows.append((layer.name, type(layer).__name__, spelled, f"{layer.count_params():,}"))
-        widths = [max(len(row[column]) for row in rows) for column in range(4)]
-        for row in rows:
-            texts = [text.ljust(width) for text, width in zip(row[:3], widths[:3], strict=True)]
-            print_fn("  ".join([*texts, row[3].rjust(widths[3])]))
-        print_fn(f"parameters in all: {self.count_params():,}")
+        for line in table(self.name, self.layers, self.input_shape):
+            print_fn(line)
 
-    def reset_states(self) -> None:
-        """Let all stateful layers begin the next batch with zeros."""
+    @property
+    def trainable(self) -> bool:
+        """Whether any layer is trained; setting it sets all."""
+        return any(layer.trainable for layer in self.layers)
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
         for layer in self.layers:
-            layer.reset_states()
+            layer.trainable = value
+
+    def reset_states(self, rows: Sequence[int] | None = None) -> None:
+        """Let all stateful layers begin the next batch with zeros, in all rows or in some.
+
+        Parameters
+        ----------
+        rows : sequence of int, optional
+            The rows of the batch where a new sequence begins; the others go on.
+        """
+        for layer in self.layers:
+            layer.reset_states(rows)
 
     def get_states(self) -> list[Any]:
         """Return what stateful layers carry, for `set_states`."""
@@ -152,6 +164,19 @@ class Sequential:
         for layer, state in zip(self.layers, states, strict=True):
             layer.set_states(state)
 
+    def get_seed_counts(self) -> list[int]:
+        """Return how many masks layers with a ``seed`` drew, for `set_seed_counts`.
+
+        With `fastrnn.random.get_state` it is all that a training to be gone on with draws from.
+        """
+        return [layer.seeds.count for layer in walk(self.layers) if hasattr(layer, "seeds")]
+
+    def set_seed_counts(self, counts: Sequence[int]) -> None:
+        """Go on drawing masks from where `get_seed_counts` was called."""
+        streams = [layer.seeds for layer in walk(self.layers) if hasattr(layer, "seeds")]
+        for stream, count in zip(streams, counts, strict=True):
+            stream.count = int(count)
+
     def _built_parameters(self) -> dict[str, Floating]:
         if not self.built:
             raise RuntimeError("the model has no parameters yet: call build(input_shape) first")
@@ -159,14 +184,31 @@ class Sequential:
 
     # ---- forward and backward --------------------------------------------------------------------
 
-    def __call__(self, x: Any, *, training: bool = False) -> Floating:
-        """Return the output for one batch."""
-        return self._through(self.layers, x, training)
+    def __call__(self, x: Any, *, mask: Any = None, training: bool = False) -> Floating:
+        """Return the output for one batch.
 
-    def logits(self, x: Any, *, training: bool = False) -> Floating:
+        Parameters
+        ----------
+        x : array [B, ...]
+            The input.
+        mask : bool array [B, T], optional
+            Which of its steps exist, besides what `Embedding` and `Masking` find.
+        training : bool
+            Whether `backward` follows, and dropout drops.
+        """
+        path = self._enter(x, mask, training)
+        for layer in self.layers:
+            path.through(layer)
+        return self._leave(path, training)
+
+    def logits(self, x: Any, *, mask: Any = None, training: bool = False) -> Floating:
         """Return the output for one batch before the activation of the last layer, a `Dense`."""
         last = self._last_dense()
-        return last.logits(self._through(self.layers[:-1], x, training), training=training)
+        path = self._enter(x, mask, training)
+        for layer in self.layers[:-1]:
+            path.through(layer)
+        path.through_logits(last)
+        return self._leave(path, training)
 
     def activate(self, logits: Floating) -> Floating:
         """Return the output that belongs to what `logits` returned."""
@@ -177,23 +219,16 @@ class Sequential:
         last = self.layers[-1] if self.layers else None
         return isinstance(last, Dense) and last.activation == activation
 
-    def backward(self, dy: Array, *, of_logits: bool = False) -> None:
-        """Set the layers' gradients from the gradient of ``model(x, training=True)``.
+    def backward(self, dy: Array) -> None:
+        """Set the layers' gradients from that of the last training call's output.
 
-        With ``of_logits`` from that of ``model.logits(x, training=True)``. Layers before the first
-        one that is trained are left out.
+        That call is ``model(x, training=True)`` or ``model.logits(x, training=True)``. Layers
+        before the first one that is trained are left out.
         """
-        trained = [i for i, layer in enumerate(self.layers) if layer.trainable and layer.parameters]
-        first, gradient = min(trained, default=len(self.layers)), dy
-        for index in reversed(range(first, len(self.layers))):
-            layer = self.layers[index]
-            need_dx = index > first
-            if of_logits and isinstance(layer, Dense) and index == len(self.layers) - 1:
-                dx = layer.logits_backward(gradient, need_dx=need_dx)
-            else:
-                dx = layer.backward(gradient, need_dx=need_dx)
-            if dx is not None:
-                gradient = dx
+        if self._path is None:
+            raise RuntimeError("backward: call the model with training=True first")
+        path, self._path = self._path, None
+        path.backward(dy)
 
     def _last_dense(self) -> Dense:
         last = self.layers[-1] if self.layers else None
@@ -201,12 +236,17 @@ class Sequential:
             raise TypeError("expected a model that ends in a Dense layer")
         return last
 
-    def _through(self, layers: Sequence[Layer], x: Any, training: bool) -> Floating:
+    def _enter(self, x: Any, mask: Any, training: bool) -> Path:
         value: Array = np.asarray(x)
         self.build((None, *value.shape[1:]))
-        for layer in layers:
-            value = layer(value, training=training)
-        return value
+        return Path(value, mask, training)
+
+    def _leave(self, path: Path, training: bool) -> Floating:
+        output: Floating = path.finish()
+        self.output_mask = path.mask
+        if training:
+            self._path = path
+        return output
 
     # ---- training --------------------------------------------------------------------------------
 

@@ -119,7 +119,7 @@ def train_step(model: Sequential, x: Any, y: Any) -> tuple[float, Floating | Non
         raise RuntimeError("the model has no optimizer yet: call compile() first")
     loss, y_pred, dy = _loss(model, x, y, training=True)
     assert dy is not None
-    model.backward(dy, of_logits=_is_fused(model))
+    model.backward(dy)
     parameters, gradients = {}, {}
     for layer in model.layers:
         if layer.trainable:
