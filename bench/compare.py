@@ -87,11 +87,15 @@ def samples(row: Row, key: Key, by_peak: bool) -> Samples:
     if row.get("view") == "memory":
         return -np.log([max(float(row[key[-1]]), LEAST_BYTES)])
     if row.get("view") == "slowdown":
-        return np.log([pair["quiet"] / pair["busy"] for pair in row["pairs"]])
-    pairs = [pair for pair in row["pairs"] if pair["kept"] or row["disturbed"]]
+        return np.log([pair["quiet"] / pair["busy"] for pair in counted(row)])
+    pairs = counted(row)
     if by_peak:
         return np.log([1 / (pair["ours"] * pair["probe"]) for pair in pairs])
     return np.log([pair["peer"] / pair["ours"] for pair in pairs])
+
+
+def counted(row: Row) -> list[dict[str, Any]]:
+    return [pair for pair in row["pairs"] if pair["kept"] or row["disturbed"]]
 
 
 def interval(before: Samples, after: Samples) -> tuple[float, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -43,6 +43,17 @@ class SentimentModel:
         return float(self.batch * (self.steps * per_token + 2 * self.units[1]))
 
 
+def without_chance(model: SentimentModel) -> tuple[SentimentModel, Reviews]:
+    """What every library does the same values on: to be compared before the speed is.
+
+    Without dropout; one batch again and again, of tokens that come once: for tokens that come more
+    often Keras on TensorFlow squares their gradients one by one, and it leaves alone what a batch
+    does not have. A large step, so that wrong gradients show, and no epsilon, which Keras scales.
+    """
+    model = replace(model, dropout=0.0, learning_rate=0.02, epsilon=1e-12)
+    return model, Reviews.random(model, batches=1, distinct=True)
+
+
 @dataclass(frozen=True)
 class Reviews:
     """Batches of token ids, none of them padding, and the weights that every contender begins with.
@@ -56,14 +67,16 @@ class Reviews:
     weights: dict[str, Array]
 
     @classmethod
-    def random(cls, model: SentimentModel, batches: int = 16, seed: int = 0) -> Reviews:
-        """Tokens as frequent as words are, by Zipf's law; labels and weights random."""
+    def random(
+        cls, model: SentimentModel, batches: int = 16, distinct: bool = False, seed: int = 0
+    ) -> Reviews:
+        """Tokens as frequent as words are, by Zipf's law, or all distinct; the rest random."""
         rng = np.random.default_rng(seed)
-        frequency = 1 / np.arange(1, model.vocabulary)
         shape = (batches, model.batch, model.steps)
-        tokens = rng.choice(
-            np.arange(1, model.vocabulary), shape, p=frequency / frequency.sum()
-        ).astype(np.int64)
+        words = np.arange(1, model.vocabulary)
+        frequency = 1 / words
+        chosen = {"replace": False} if distinct else {"p": frequency / frequency.sum()}
+        tokens = rng.choice(words, shape, **chosen)
         labels = rng.integers(0, 2, (batches, model.batch, 1)).astype(np.float32)
         bounds: dict[str, tuple[tuple[int, ...], float]] = {
             "embedding.weight": ((model.vocabulary, model.embedding), 0.5)

@@ -89,12 +89,15 @@ RATIO = (
     Column("ratio", 6, _fixed("ratio")),
     Column("quartiles", 14, _between("ratio")),
 )
+COUNTED = (
+    Column("pairs", 6, _text("counted")),
+    Column("lost", 5, lambda row: str(row["dropped"]) + ("!" if row["disturbed"] else "")),
+)
 QUALITY = (
     Column("peak", 5, _percent("ours_share_of_peak")),
     Column("peer", 5, _percent("peer_share_of_peak")),
     Column("stream", 6, _percent("ours_share_of_stream")),
-    Column("pairs", 6, _text("counted")),
-    Column("lost", 5, lambda row: str(row["dropped"]) + ("!" if row["disturbed"] else "")),
+    *COUNTED,
 )
 US_PER_STEP = (
     Column("us/step", 9, _figure("ours_us_per_step")),
@@ -111,6 +114,7 @@ SLOWDOWN = (
     Column("quartiles", 14, _between("slowdown")),
     Column("quiet ms", 9, lambda row: _number(row["quiet_seconds"] * 1e3)),
     Column("busy ms", 9, lambda row: _number(row["busy_seconds"] * 1e3)),
+    *COUNTED,
 )
 MEMORY = (
     *WORK,
@@ -134,7 +138,7 @@ def _ratio_dots(row: Row) -> list[Dot]:
 def _slowdown_dots(row: Row) -> list[Dot]:
     line = f"{row['label']} ({row['series']})"
     values = row["slowdown"], row["slowdown_low"], row["slowdown_high"]
-    return [Dot(f"{row['mode']}", line, row["peer"], *values)]
+    return [Dot(f"{row['mode']}", line, row["peer"], *values, row["disturbed"])]
 
 
 def _memory_dots(row: Row) -> list[Dot]:

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 
 import machine
-from measure import Bench, Turn, no_garbage_collection, quartiles
+from machine import Elsewhere, Ticks
+from measure import Bench, Turn, lost_too_much, no_garbage_collection, quartiles
 from neighbours import Neighbours
 from peers import ours
 from suites import Case, Context, Row, Suite
@@ -25,7 +26,6 @@ from workload import Data, Workload
 ROWS = (("lstm", 100, 64, 64, 64), ("gru", 100, 32, 64, 64), ("rnn_tanh", 100, 64, 64, 128))
 UNITS = (("lstm", 100, 32, 128, 256), ("gru", 50, 32, 256, 512), ("lstm", 100, 1, 512, 512))
 TURNS = 1.5  # as long as elsewhere: some of the scheduler's time slices of 3 ms
-PAIRS = 7
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class Pair:
 
     quiet: float
     busy: float
+    kept: bool  # nobody else was busy meanwhile
 
 
 def cases(context: Context) -> list[Case]:
@@ -71,30 +72,58 @@ def _builder(
             runners += peer.training(work, data, case.threads)
         effort = replace(bench.effort, turn_seconds=TURNS * bench.effort.turn_seconds)
         with Neighbours(crowd) as neighbours, no_garbage_collection():
-            turns = [Turn.plan(runner, effort) for runner in runners]
-            pairs: list[list[Pair]] = [[] for _ in turns]
-            for _ in range(PAIRS):
-                for turn, found in zip(turns, pairs, strict=True):
-                    quiet = turn.seconds()
-                    with neighbours.busy():
-                        found.append(Pair(quiet, turn.seconds()))
-        for turn, found in zip(turns, pairs, strict=True):
-            yield case.row(crowd=number, neighbours=crowd, peer=turn.runner.name, **summary(found))
+            sides = [Side(Turn.plan(runner, effort)) for runner in runners]
+            for _ in range(effort.pairs + effort.spare_pairs):
+                for side in sides:
+                    side.take(neighbours)
+                if all(side.kept >= effort.pairs for side in sides):
+                    break
+        for side in sides:
+            yield case.row(crowd=number, neighbours=crowd, **side.as_json(effort.pairs))
 
     return rows
 
 
-def summary(pairs: list[Pair]) -> Row:
-    """How many times its own quiet time each call took; the median and the quartiles."""
-    low, middle, high = quartiles([pair.busy / pair.quiet for pair in pairs])
-    return {
-        "slowdown": middle,
-        "slowdown_low": low,
-        "slowdown_high": high,
-        "quiet_seconds": statistics.median(pair.quiet for pair in pairs),
-        "busy_seconds": statistics.median(pair.busy for pair in pairs),
-        "pairs": [asdict(pair) for pair in pairs],
-    }
+class Side:
+    """fastrnn or a peer, with its samples."""
+
+    def __init__(self, turn: Turn) -> None:
+        self.turn = turn
+        self.pairs: list[Pair] = []
+
+    @property
+    def kept(self) -> int:
+        return sum(pair.kept for pair in self.pairs)
+
+    def take(self, neighbours: Neighbours) -> None:
+        """One more sample."""
+        start = Ticks.now()
+        quiet = self.turn.seconds()
+        lost = Elsewhere.between(start, Ticks.now())
+        with neighbours.busy():
+            busy = self.turn.seconds()
+        self.pairs.append(Pair(quiet, busy, not lost_too_much(lost)))
+
+    def as_json(self, least: int) -> Row:
+        """How many times its own quiet time each call took, the median and the quartiles.
+
+        Where fewer than ``least`` pairs were undisturbed all of them count.
+        """
+        disturbed = self.kept < least
+        counted = [pair for pair in self.pairs if pair.kept or disturbed]
+        low, middle, high = quartiles([pair.busy / pair.quiet for pair in counted])
+        return {
+            "peer": self.turn.runner.name,
+            "slowdown": middle,
+            "slowdown_low": low,
+            "slowdown_high": high,
+            "quiet_seconds": statistics.median(pair.quiet for pair in counted),
+            "busy_seconds": statistics.median(pair.busy for pair in counted),
+            "counted": len(counted),
+            "dropped": len(self.pairs) - self.kept,
+            "disturbed": disturbed,
+            "pairs": [asdict(pair) for pair in self.pairs],
+        }
 
 
 SUITE = Suite("contention", "a training step beside busy neighbours", cases, view="slowdown")

@@ -1,16 +1,15 @@
 """The tutorial's model of film reviews: whole training steps, and predictions.
 
-A training step is forward, backward and Adam. Its values are compared with dropout off, since every
+A training step is forward, backward and Adam. Its values are compared without dropout, since every
 library draws masks of its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from peers import Duel, ours
-from sentiment import Reviews, SentimentModel
+from sentiment import Reviews, SentimentModel, without_chance
 from suites import Case, Context, Suite, duels
 
 CELLS = ("lstm", "gru", "rnn_tanh")
@@ -25,7 +24,7 @@ def cases(context: Context) -> list[Case]:
 
 
 def model_cases(context: Context, model: SentimentModel) -> list[Case]:
-    certain = replace(model, dropout=0.0)
+    certain = without_chance(model)
     threads = context.threads
 
     def prediction() -> Iterable[Duel]:
@@ -37,14 +36,14 @@ def model_cases(context: Context, model: SentimentModel) -> list[Case]:
     def training() -> Iterable[Duel]:
         reviews = Reviews.random(model)
         for peer in context.peers:
-            checked = peer.model_training(certain, reviews, threads)
+            checked = peer.model_training(*certain, threads)
             for runner, reference in zip(
                 peer.model_training(model, reviews, threads), checked, strict=True
             ):
                 yield Duel(
                     ours.model_training(model, reviews, threads),
                     runner,
-                    Duel(ours.model_training(certain, reviews, threads), reference),
+                    Duel(ours.model_training(*certain, threads), reference),
                 )
 
     return [
