@@ -33,7 +33,7 @@ class Effort:
     pairs: int = 7  # undisturbed ones, at least
     most_pairs: int = 25
     spare_pairs: int = 7  # run in place of disturbed ones, at most
-    row_seconds: float = 1.5  # more pairs than ``pairs`` are run only within this time
+    row_seconds: float = 1.0  # more pairs than ``pairs`` are run only within this time
     turn_seconds: float = 0.04  # a turn repeats a short call for about so long
     warm_seconds: float = (
         0.004  # ... after warming up for so long (calls of 0.1 s and more: not at all)

@@ -143,8 +143,9 @@ def _slowdown_dots(row: Row) -> list[Dot]:
 
 def _memory_dots(row: Row) -> list[Dot]:
     line = row["label"] if row["mode"] == "layers" else f"{row['mode']} {row['label']}"
+    line += row["peer"].removeprefix("torch")  # packed, padded
     return [
-        Dot(f"{what}, {row['peer']}", line, row["series"], *[row[f"{what}_ratio"]] * 3)
+        Dot(f"{what}, torch", line, row["series"], *[row[f"{what}_ratio"]] * 3)
         for what in ("activations", "peak")
     ]
 
