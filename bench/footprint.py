@@ -70,7 +70,11 @@ class Footprints:
     def _start(self, side: str) -> subprocess.Popen[str]:
         command = [sys.executable, __file__, side, str(self._threads)]
         process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # Ctrl-C is for the bench, which ends it
         )
         self._processes[side] = process
         return process

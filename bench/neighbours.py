@@ -27,7 +27,13 @@ class Neighbours:
 
     def __init__(self, number: int) -> None:
         self._processes = [
-            subprocess.Popen([sys.executable, "-S", "-c", _CODE], stdin=subprocess.PIPE, bufsize=0)
+            # In a session of its own: Ctrl-C is for the bench, which ends them.
+            subprocess.Popen(
+                [sys.executable, "-S", "-c", _CODE],
+                stdin=subprocess.PIPE,
+                bufsize=0,
+                start_new_session=True,
+            )
             for _ in range(number)
         ]
 

@@ -29,7 +29,14 @@ import report
 import targets
 from footprint import Footprints
 from measure import QUICK, Bench, Effort
-from peers import DEFAULT, KNOWN, DisagreementError, UnavailableError, installed
+from peers import (
+    DEFAULT,
+    KNOWN,
+    DisagreementError,
+    UnavailableError,
+    how_to_install,
+    installed,
+)
 from probe import Probe, ReadBandwidth
 from suites import Case, Context, Row, Suite, registry
 from views import LEGEND, VIEWS
@@ -134,7 +141,7 @@ def introduce(document: dict[str, Any], wanted: list[str]) -> None:
         print(f"{name} {peer['version']}: {peer['configuration']}")
     for name in wanted:
         if name not in document["peers"]:
-            print(f"{name}: not installed (pip install '.[bench]')")
+            print(f"{name}: not installed ({how_to_install(name)})")
     print(f"load average {document['busy']['load_at_start']:.2f}")
     print(LEGEND)
 

@@ -105,6 +105,10 @@ def installed(names: list[str]) -> list[Peer]:
     return found
 
 
+def how_to_install(name: str) -> str:
+    return "pip install keras tensorflow-cpu" if name == "keras" else "pip install '.[bench]'"
+
+
 def _there(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
 
