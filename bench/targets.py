@@ -137,7 +137,9 @@ def best_rows(rows: Iterable[Row], target: Target) -> list[Row]:
 
 
 def at_limit(row: Row) -> bool:
-    """Whether this row cannot be faster on this machine."""
+    """Whether this row cannot be faster on this machine; of a disturbed row nobody can tell."""
+    if row.get("disturbed"):
+        return False
     peak, stream = row.get("ours_share_of_peak", 0.0), row.get("ours_share_of_stream", 0.0)
     return bool(peak >= LIMIT_OF_PEAK or stream >= LIMIT_OF_STREAM)
 

@@ -237,6 +237,8 @@ def test_a_row_at_the_limit_of_the_machine_counts_as_reached(limit):
     assert found.reached
     assert found.at_limit == 1
     assert found.mean == pytest.approx(math.sqrt(3))  # the plain one is what is shown
+    in_noise = [row(1.0, "T1", disturbed=True, **limit), row(3.0, "T2")]
+    assert not outcome(in_noise, worst=2.0).reached
     below = {name: value - 0.01 for name, value in limit.items()}
     assert not outcome([row(1.0, "T1", **below), row(3.0, "T2")], worst=2.0).reached
 
