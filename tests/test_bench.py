@@ -1,5 +1,6 @@
 """The bench's arithmetic, on numbers made up here; what it times decides no test."""
 
+import itertools
 import json
 import math
 import os
@@ -19,6 +20,7 @@ from footprint import Footprints
 from measure import Measurement, Pair, Turn
 from neighbours import Neighbours
 from peers import DisagreementError, Duel, Peer, Runner, check_values, ours
+from probe import Probe
 from sentiment import Reviews, SentimentModel, without_chance
 from subprocesses import run_python
 from suites import Context, Streamed, layers, memory, registry, streamed
@@ -56,6 +58,13 @@ def test_a_share_of_the_peak_is_held_against_the_probes_beside_the_same_pair():
 
 def test_one_disturbed_probe_does_not_raise_a_share():
     assert Measurement([pair(probes=(100, 20, 100))]).shares_of_peak(flops=80) == (0.8, 0.4)
+
+
+def test_a_probe_that_got_no_processor_at_all_is_taken_again():
+    rates = itertools.chain([0.0], itertools.repeat(5.0))
+    probe = Probe(lambda *_: next(rates))
+    assert probe.sample("float32", 2) == 5.0
+    assert probe.as_json()[0]["usual"] == 5.0
 
 
 def test_only_the_counted_share_of_a_runners_time_counts(monkeypatch):
