@@ -123,12 +123,12 @@ def test_a_masked_row_may_have_any_target_and_a_loss_without_rows_is_zero():
     mask = np.array([[True, False], [False, True]])
     value = SparseCategoricalCrossentropy().value_and_gradient(y, p, None, mask)
     assert value.value == pytest.approx(np.log(3))
-    assert value.count == 2
+    assert value.weight == 2
     assert not value.gradient[~mask].any()
     y = np.array([[1.0, np.nan], [np.inf, 0.0]])
     assert np.isfinite(MeanSquaredError()(y[..., None], p[..., :1], mask=mask))
     nothing = MeanSquaredError().value_and_gradient(y[..., None], p[..., :1], mask=mask & False)
-    assert (nothing.value, nothing.count) == (0, 0)
+    assert (nothing.value, nothing.weight) == (0, 0)
     assert not nothing.gradient.any()
 
 

@@ -25,7 +25,7 @@ def save_arrays(
     from safetensors.numpy import save
 
     data = save(
-        {name: np.ascontiguousarray(array) for name, array in arrays.items()},
+        {name: np.asarray(array, order="C") for name, array in arrays.items()},
         None if metadata is None else dict(metadata),
     )
     path = Path(path)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -13,15 +12,14 @@ from fastrnn._typing import Array, Floating
 REDUCTIONS = ("sum_over_batch_size", "mean", "sum", "mean_with_sample_weight")
 
 
-@dataclass(frozen=True)
-class LossValue:
+class LossValue(NamedTuple):
     """What a loss says about a batch."""
 
     value: float
     """The rows' losses, reduced."""
     gradient: Floating | None
     """Of the value by the predictions, of their shape; None if not needed."""
-    count: float
+    weight: float
     """What the batch counts in a mean over batches: that is then the mean over all rows."""
 
 

@@ -68,8 +68,8 @@ class Perplexity(Metric):
     def update(self, y_true: Any, y_pred: Floating, weights: Floating | None) -> None:
         """Take a batch in."""
         loss = self._loss.value_and_gradient(y_true, y_pred, weights, need_gradient=False)
-        self._total += loss.value * loss.count
-        self._count += loss.count
+        self._total += loss.value * loss.weight
+        self._count += loss.weight
 
     def result(self) -> float:
         """Return the figure for all batches since `reset_state`."""
