@@ -27,7 +27,10 @@ inline std::string shape_text(const py::array& a) {
 
 template <class T>
 const char* type_name() {
-    return std::is_same_v<T, float> ? "float32" : std::is_same_v<T, double> ? "float64" : "int64";
+    return std::is_same_v<T, float>          ? "float32"
+           : std::is_same_v<T, double>       ? "float64"
+           : std::is_same_v<T, std::int32_t> ? "int32"
+                                             : "int64";
 }
 
 // An array of T with this shape and contiguous last axis; -1 stands for any length. Writable unless

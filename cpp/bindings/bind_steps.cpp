@@ -150,8 +150,9 @@ void py_pool(const std::string& pooling, const py::object& x, const py::object& 
         const T* from = contiguous<const T>(x, "x", {rows, steps, width});
         const Mask m = mask_of(mask, rows, steps);
         T* const to = contiguous<T>(out, "out", {rows, width});
-        auto* const places = optional<std::int64_t>(place, "place", {rows, width});
+        auto* const places = optional<std::int32_t>(place, "place", {rows, width});
         if (p == Pooling::max) required(places, "place");
+        if (steps > INT32_MAX) throw py::value_error("x: expected fewer than 2^31 steps");
         const py::gil_scoped_release release;
         pool(p, m, from, width, to, places);
     });
@@ -167,7 +168,7 @@ void py_pool_backward(const std::string& pooling, const py::object& dout, const 
         T* const to = contiguous<T>(dx, "dx", {rows, steps, width});
         const Mask m = mask_of(mask, rows, steps);
         const T* from = contiguous<const T>(dout, "dout", {rows, width});
-        const auto* places = optional<const std::int64_t>(place, "place", {rows, width});
+        const auto* places = optional<const std::int32_t>(place, "place", {rows, width});
         if (p == Pooling::max) required(places, "place");
         for (index i = 0; places && i < rows * width; ++i) {
             if (places[i] < -1 || places[i] >= steps)

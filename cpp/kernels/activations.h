@@ -240,8 +240,11 @@ constexpr ActivationKernels<T> activation_kernels() {
 template <class T>
 void softmax_row(const T* x, T* y, index n) {
     constexpr int L = lanes<T>;
-    T top = x[0];
-    for (index j = 1; j < n; ++j) top = x[j] > top ? x[j] : top;
+    Vec<T> best = broadcast(x[0]);
+    index k = 0;
+    for (; k + L <= n; k += L) best = load(x + k) > best ? load(x + k) : best;
+    T top = max_of_lanes<T>(best);
+    for (; k < n; ++k) top = x[k] > top ? x[k] : top;
     Vec<T> total = zero<T>();
     T rest = T(0);
     for (index j = 0; j < n; j += L) {

@@ -35,14 +35,14 @@ void embedding_backward(const std::int64_t* ids, index n, const T* dout, index r
                         T* dtable) {
     const index line = 64 / static_cast<index>(sizeof(T));
     const double flops = static_cast<double>((n + rows) * width);
-    // By columns: no two threads meet in one element, and each keeps the order of n.
     run(threads_worth(flops, ceil_div(width, line)), [&](Team& team) {
+        const Team::Range part = team.split(rows);
+        std::fill_n(dtable + part.begin * width, (part.end - part.begin) * width, T(0));
+        team.barrier();
+        // By columns: no two threads meet in one element, and each keeps the order of n.
         const Team::Range columns = team.split(width, line);
         const index count = columns.end - columns.begin;
-        if (count <= 0) return;
-        for (index r = 0; r < rows; ++r)
-            std::fill_n(dtable + r * width + columns.begin, count, T(0));
-        for (index i = 0; i < n; ++i) {
+        for (index i = 0; count > 0 && i < n; ++i) {
             kernels<T>().add_to(dout + i * width + columns.begin,
                                 dtable + ids[i] * width + columns.begin, count);
         }

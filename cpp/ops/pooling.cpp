@@ -41,21 +41,25 @@ void mean_of_row(const Mask& mask, index row, const T* x, index width, T* block,
 }
 
 template <class T>
-void max_of_row(const Mask& mask, index row, const T* x, index width, T* out, std::int64_t* place) {
-    std::fill_n(out, width, T(0));
-    std::fill_n(place, width, std::int64_t{-1});
-    bool first = true;
-    for (index t = 0; t < mask.steps; ++t) {
+void max_of_row(const Mask& mask, index row, const T* x, index width, T* out, std::int32_t* place) {
+    index t = 0;
+    while (t < mask.steps && !mask.at(row, t)) ++t;
+    if (t == mask.steps) {
+        std::fill_n(out, width, T(0));
+        std::fill_n(place, width, -1);
+        return;
+    }
+    std::copy_n(x + t * width, width, out);
+    std::fill_n(place, width, static_cast<std::int32_t>(t));
+    for (++t; t < mask.steps; ++t) {
         if (!mask.at(row, t)) continue;
         const T* const step = x + t * width;
         for (index j = 0; j < width; ++j) {
             // A NaN stays: nothing compares greater.
-            const bool greater =
-                first || step[j] > out[j] || (step[j] != step[j] && out[j] == out[j]);
+            const bool greater = (step[j] > out[j]) | (step[j] != step[j]);
             out[j] = greater ? step[j] : out[j];
-            place[j] = greater ? t : place[j];
+            place[j] = greater ? static_cast<std::int32_t>(t) : place[j];
         }
-        first = false;
     }
 }
 
@@ -68,7 +72,7 @@ index last_step(const Mask& mask, index row) {
 }  // namespace
 
 template <class T>
-void pool(Pooling pooling, const Mask& mask, const T* x, index width, T* out, std::int64_t* place) {
+void pool(Pooling pooling, const Mask& mask, const T* x, index width, T* out, std::int32_t* place) {
     const auto row_of = [&](index row) { return x + row * mask.steps * width; };
     switch (pooling) {
         case Pooling::mean:
@@ -97,7 +101,7 @@ void pool(Pooling pooling, const Mask& mask, const T* x, index width, T* out, st
 }
 
 template <class T>
-void pool_backward(Pooling pooling, const Mask& mask, const T* dout, const std::int64_t* place,
+void pool_backward(Pooling pooling, const Mask& mask, const T* dout, const std::int32_t* place,
                    index width, T* dx) {
     for_rows(mask.rows, mask.steps * width, [&](index row) {
         T* const to = dx + row * mask.steps * width;
@@ -105,18 +109,22 @@ void pool_backward(Pooling pooling, const Mask& mask, const T* dout, const std::
         std::fill_n(to, mask.steps * width, T(0));
         if (pooling == Pooling::max) {
             for (index j = 0; j < width; ++j) {
-                const std::int64_t t = place[row * width + j];
+                const std::int32_t t = place[row * width + j];
                 if (t >= 0) to[t * width + j] = from[j];
             }
         } else if (pooling == Pooling::last) {
             const index t = last_step(mask, row);
             if (t >= 0) std::copy_n(from, width, to + t * width);
         } else {
-            index count = 0;
-            for (index t = 0; t < mask.steps; ++t) count += mask.at(row, t) ? 1 : 0;
-            for (index t = 0; t < mask.steps; ++t) {
-                for (index j = 0; mask.at(row, t) && j < width; ++j)
-                    to[t * width + j] = from[j] / static_cast<T>(count);
+            index count = 0, first = 0;
+            for (index t = mask.steps - 1; t >= 0; --t) {
+                if (mask.at(row, t)) ++count, first = t;
+            }
+            T* const share = to + first * width;
+            for (index j = 0; count > 0 && j < width; ++j)
+                share[j] = from[j] / static_cast<T>(count);
+            for (index t = first + 1; t < mask.steps; ++t) {
+                if (mask.at(row, t)) std::copy_n(share, width, to + t * width);
             }
         }
     });
@@ -156,8 +164,8 @@ void merge_halves_backward(Merge merge, const T* x, const T* dout, index n, inde
 }
 
 #define FASTRNN_INSTANTIATE(T)                                                                   \
-    template void pool(Pooling, const Mask&, const T*, index, T*, std::int64_t*);                \
-    template void pool_backward(Pooling, const Mask&, const T*, const std::int64_t*, index, T*); \
+    template void pool(Pooling, const Mask&, const T*, index, T*, std::int32_t*);                \
+    template void pool_backward(Pooling, const Mask&, const T*, const std::int32_t*, index, T*); \
     template void merge_halves(Merge, const T*, index, index, T*);                               \
     template void merge_halves_backward(Merge, const T*, const T*, index, index, T*);
 FASTRNN_INSTANTIATE(float)

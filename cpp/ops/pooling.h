@@ -10,10 +10,10 @@ enum class Pooling { mean, max, last };
 // x [rows, steps, width] to out [rows, width]. place [rows, width] (max alone) gets the step that
 // each maximum came from, the first among equals, -1 for none.
 template <class T>
-void pool(Pooling pooling, const Mask& mask, const T* x, index width, T* out, std::int64_t* place);
+void pool(Pooling pooling, const Mask& mask, const T* x, index width, T* out, std::int32_t* place);
 
 template <class T>
-void pool_backward(Pooling pooling, const Mask& mask, const T* dout, const std::int64_t* place,
+void pool_backward(Pooling pooling, const Mask& mask, const T* dout, const std::int32_t* place,
                    index width, T* dx);
 
 // How the two halves [n, 2 width] of a bidirectional output become one [n, width].

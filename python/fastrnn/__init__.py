@@ -4,18 +4,27 @@ Three ways in: `Sequential` and its layers (Keras's words), `fastrnn.functional`
 and out, forward and backward explicit), and `Recurrent` (prepared inference).
 """
 
-from fastrnn import functional, runtime
+from fastrnn import convert, functional, initializers, layers, runtime
 from fastrnn._load import core as _core
 from fastrnn.layers import (
     GRU,
     LSTM,
     RNN,
+    Activation,
     Bidirectional,
     Dense,
     Dropout,
     Embedding,
+    Flatten,
+    GlobalAveragePooling1D,
+    GlobalMaxPooling1D,
+    LastStep,
     Layer,
+    LayerNorm,
+    LayerNormalization,
+    Masking,
     SimpleRNN,
+    TimeDistributed,
 )
 from fastrnn.losses import BinaryCrossentropy, SparseCategoricalCrossentropy
 from fastrnn.model import Sequential
@@ -31,20 +40,32 @@ __all__ = [
     "LSTM",
     "RNN",
     "SGD",
+    "Activation",
     "Adam",
     "Bidirectional",
     "BinaryCrossentropy",
     "Dense",
     "Dropout",
     "Embedding",
+    "Flatten",
+    "GlobalAveragePooling1D",
+    "GlobalMaxPooling1D",
+    "LastStep",
     "Layer",
+    "LayerNorm",
+    "LayerNormalization",
+    "Masking",
     "Recurrent",
     "Sequential",
     "SimpleRNN",
     "SparseCategoricalCrossentropy",
+    "TimeDistributed",
     "__version__",
+    "convert",
     "functional",
     "get_num_threads",
+    "initializers",
+    "layers",
     "runtime",
     "set_num_threads",
     "set_seed",

@@ -267,10 +267,14 @@ def pool(
     x: Floating,  # [B, T, F]
     mask: Mask | None,
     out: Floating,  # [B, F]
-    place: Integers | None,  # [B, F], for "max" alone: the step that it came from, -1 for none
+    place: npt.NDArray[np.int32] | None,  # [B, F], for "max": the step it came from, -1: none
 ) -> None: ...
 def pool_backward(
-    pooling: str, dout: Floating, mask: Mask | None, place: Integers | None, dx: Floating
+    pooling: str,
+    dout: Floating,
+    mask: Mask | None,
+    place: npt.NDArray[np.int32] | None,
+    dx: Floating,
 ) -> None: ...
 def merge(merge: str, x: Floating, out: Floating) -> None:
     """out [N, H] = the halves of x [N, 2 H] as "sum", "ave" or "mul"."""

@@ -35,9 +35,10 @@ class Path:
         self.value = x
         self.mask: Array | None = None if mask is None else as_mask(mask, x)
         self._training = training
-        # The mask of the sequences before their masked steps were taken out; None: they are whole.
+        # The mask of the sequences before their masked steps were taken out, and after it; None
+        # where they were not.
         self._places: Array | None = None
-        self._compact: Array | None = None  # the mask that is known to need no gathering
+        self._compact: Array | None = None
         self._done: list[tuple[Layer | None, Backward]] = []
 
     def through(self, layer: Layer) -> None:
@@ -89,21 +90,22 @@ class Path:
         if not layer.finds_mask:
             self.mask = layer.compute_mask(given, self.mask)
         if self.mask is None:
-            self._places = None
+            self._places = self._compact = None
 
     def _gather(self) -> None:
         """Take masked steps out: each sequence then begins at step 0."""
         if self.mask is None or self.mask is self._compact:
             return
-        lengths, kind = ops.count_steps(self.mask)
-        longest = int(lengths.max(initial=1))
+        mask = self.mask
+        lengths, kind = ops.count_steps(mask)
         if kind == ops.FULL:
             self.mask = None
-        elif kind == ops.GAPS or longest < self.mask.shape[1]:
-            mask = self.mask
-            self.value = ops.gather_steps(self.value, mask, longest)
-            self._moved(lambda dy: ops.scatter_steps(dy, mask))
-            self._places, self.mask = mask, np.arange(longest) < lengths[:, None]
+            return
+        # Also where it moves nothing: what stands at masked steps, it may be NaN, is cleared.
+        longest = int(lengths.max(initial=1))
+        self.value = ops.gather_steps(self.value, mask, longest)
+        self._moved(lambda dy: ops.scatter_steps(dy, mask))
+        self._places, self.mask = mask, np.arange(longest) < lengths[:, None]
         self._compact = self.mask
 
     def _scatter(self) -> None:

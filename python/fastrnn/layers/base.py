@@ -282,7 +282,7 @@ def both(mask: Array | None, found: Array) -> Array:
 
 def _snake_case(name: str) -> str:
     """Write ``TimeDistributed`` as ``time_distributed``, and ``LSTM`` as ``lstm``."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
 
 
 def last_size(layer: Layer, input_shape: Shape, ndim: int | None = None) -> int:

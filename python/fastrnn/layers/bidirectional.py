@@ -65,8 +65,7 @@ class Bidirectional(Layer):
 
     def build(self, input_shape: Shape, rng: np.random.Generator) -> None:
         """Create the parameters."""
-        self.layer.build(input_shape, rng)
-        self.layer.input_shape = input_shape
+        self.layer.ensure_built(input_shape)
         self.parameters = self.layer.parameters
 
     def output_shape(self, input_shape: Shape) -> Shape:

@@ -45,9 +45,7 @@ class TimeDistributed(Layer):
 
     def build(self, input_shape: Shape, rng: np.random.Generator) -> None:
         """Create the parameters."""
-        inner = self._inner(input_shape)
-        self.layer.build(inner, rng)
-        self.layer.input_shape = inner
+        self.layer.ensure_built(self._inner(input_shape))
         self.parameters = self.layer.parameters
 
     def output_shape(self, input_shape: Shape) -> Shape:

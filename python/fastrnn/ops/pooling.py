@@ -6,7 +6,7 @@ import numpy as np
 
 from fastrnn import _check
 from fastrnn._load import core as _core
-from fastrnn._typing import Array, Floating, Integers
+from fastrnn._typing import Array, Floating
 
 Pooling = Literal["mean", "max", "last"]
 Merge = Literal["sum", "mul", "ave"]
@@ -18,7 +18,7 @@ class Pooled(NamedTuple):
     pooling: Pooling
     shape: tuple[int, ...]
     mask: Array | None
-    place: Integers | None
+    place: Array | None
 
 
 def pool_forward(pooling: Pooling, x: Array, mask: Array | None) -> tuple[Floating, Pooled]:
@@ -28,7 +28,7 @@ def pool_forward(pooling: Pooling, x: Array, mask: Array | None) -> tuple[Floati
     """
     x = _check.floating("x", x, (None, None, None))
     out = np.empty((x.shape[0], x.shape[2]), x.dtype)
-    place = np.empty(out.shape, np.int64) if pooling == "max" else None
+    place = np.empty(out.shape, np.int32) if pooling == "max" else None
     _core.pool(pooling, x, mask, out, place)
     return out, Pooled(pooling, x.shape, mask, place)
 
