@@ -199,3 +199,58 @@ def test_a_warm_up_is_kerass():
     theirs = keras.optimizers.schedules.CosineDecay(0.01, 20, **options)
     for step in range(40):
         assert ours(step) == pytest.approx(float(theirs(step)), rel=2e-6), step
+
+
+# ---- text ----------------------------------------------------------------------------------------
+
+TEXTS = ["The cat sat on the mat.", "The dog, the DOG!", "", "A cat -- a cat\tand\na dog's é mat"]
+OTHERS = [*TEXTS, "the zebra: a dog", ["the", "A", "."]]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"num_words": 4},
+        {"oov_token": "?"},
+        {"num_words": 4, "oov_token": "the"},
+        {"char_level": True, "num_words": 9},
+        {"lower": False, "filters": ".,"},
+        {"split": "a"},
+    ],
+    ids=str,
+)
+def test_a_tokenizer_is_kerass(options):
+    pytest.importorskip("tokenizers")
+    text = pytest.importorskip("keras.src.legacy.preprocessing.text")
+    from fastrnn.text import Tokenizer, tokenizer_from_json
+
+    ours, theirs = Tokenizer(**options), text.Tokenizer(**options)
+    for tokenizer in (ours, theirs):
+        tokenizer.fit_on_texts(TEXTS)
+    assert ours.word_index == theirs.word_index
+    assert ours.index_docs == dict(theirs.index_docs)
+    assert list(ours.word_counts.items()) == list(theirs.word_counts.items())
+    ids = theirs.texts_to_sequences(OTHERS)
+    assert ours.texts_to_sequences(OTHERS) == ids
+    assert ours.sequences_to_texts(ids) == theirs.sequences_to_texts(ids)
+    for mode in ("binary", "count", "freq", "tfidf"):
+        assert np.allclose(ours.texts_to_matrix(OTHERS, mode), theirs.texts_to_matrix(OTHERS, mode))
+    assert tokenizer_from_json(theirs.to_json()).texts_to_sequences(OTHERS) == ids
+    assert text.tokenizer_from_json(ours.to_json()).texts_to_sequences(OTHERS) == ids
+
+
+@pytest.mark.parametrize("padding", ["pre", "post"])
+@pytest.mark.parametrize("truncating", ["pre", "post"])
+@pytest.mark.parametrize("maxlen", [None, 1, 2, 7])
+def test_padding_is_kerass(maxlen, truncating, padding):
+    from fastrnn.text import pad_sequences
+
+    sequences = [[1, 2, 3], [], [4], [5, 6, 7, 8]]
+    options = dict(maxlen=maxlen, truncating=truncating, padding=padding, value=-2)
+    ours, theirs = (
+        pad_sequences(sequences, **options),
+        keras.utils.pad_sequences(sequences, **options),
+    )
+    assert ours.tolist() == theirs.tolist()
+    assert ours.dtype == theirs.dtype
