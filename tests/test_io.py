@@ -10,6 +10,7 @@ import pytest
 import fastrnn
 from fastrnn import GRU, LSTM, RNN, Bidirectional, Dense, Dropout, Embedding, Sequential, io
 from fastrnn.layers import Layer
+from subprocesses import output_of
 
 
 @pytest.fixture
@@ -158,6 +159,26 @@ def test_a_model_without_parameters_yet_is_not_saved(tmp_path):
     with pytest.raises(RuntimeError, match="build"):
         Sequential([Dense(2)]).save(tmp_path / "a")
     assert not os.listdir(tmp_path)
+
+
+def test_one_model_is_one_file_in_every_process(tmp_path):
+    code = """
+import sys
+import fastrnn
+fastrnn.set_seed(0)
+model = fastrnn.Sequential([fastrnn.GRU(3), fastrnn.Dense(2)])
+model.build((None, None, 4))
+model.compile("adam", "mse")
+model.save(sys.argv[1], {f"key {i}": str(i) for i in range(9)}, include_optimizer=True)
+"""
+    files = []
+    for name in "ab":
+        path = tmp_path / name
+        output_of(f"import sys; sys.argv = ['', {str(path)!r}]\n" + code)
+        files.append(path.read_bytes())
+    assert files[0] == files[1]
+    # The arrays are where a reader that maps the file can use them.
+    assert int.from_bytes(files[0][:8], "little") % 8 == 0
 
 
 # ---- with the training ---------------------------------------------------------------------------
