@@ -1,5 +1,6 @@
 // One optimiser step over n elements of a parameter, as Keras 3 defines it. Bound by memory: plain
-// loops, which the compiler turns into registers of this ISA.
+// loops, which the compiler turns into registers of this ISA. It does so where nothing that is
+// written can be what is read: the step's numbers are taken by value, the arrays are __restrict.
 //
 // Weight decay is decoupled (Loshchilov and Hutter 2019): p -= lr * weight_decay * p comes first,
 // as the step's `keep` = 1 - lr * weight_decay.
@@ -36,15 +37,14 @@ FASTRNN_INLINE T square_root(T x) {
 
 // The gradient after clipping; a NaN stays one.
 template <class T>
-FASTRNN_INLINE T clipped(T g, const GradientClip<T>& clip) {
+FASTRNN_INLINE T clipped(T g, GradientClip<T> clip) {
     g *= clip.scale;
     g = g > clip.limit ? clip.limit : g;
     return g < -clip.limit ? -clip.limit : g;
 }
 
 template <class T>
-void sgd(const SgdStep<T>& s, const GradientClip<T>& clip, const ParameterSlice<T>& slice,
-         index n) {
+void sgd(const SgdStep<T> s, const GradientClip<T> clip, const ParameterSlice<T>& slice, index n) {
     T* __restrict p = slice.value;
     const T* __restrict g = slice.gradient;
     T* __restrict velocity = slice.slot[0];
@@ -62,7 +62,7 @@ void sgd(const SgdStep<T>& s, const GradientClip<T>& clip, const ParameterSlice<
 // Kingma and Ba 2014, the form before section 2.1: epsilon is added to the root of the uncorrected
 // second moment. AMSGrad (Reddi et al. 2018) divides by the largest one so far.
 template <bool amsgrad, class T>
-void adam_loop(const AdamStep<T>& s, const GradientClip<T>& clip, const ParameterSlice<T>& slice,
+void adam_loop(const AdamStep<T> s, const GradientClip<T> clip, const ParameterSlice<T>& slice,
                index n) {
     T* __restrict p = slice.value;
     const T* __restrict g = slice.gradient;
@@ -79,7 +79,7 @@ void adam_loop(const AdamStep<T>& s, const GradientClip<T>& clip, const Paramete
 }
 
 template <class T>
-void adam(const AdamStep<T>& s, const GradientClip<T>& clip, const ParameterSlice<T>& slice,
+void adam(const AdamStep<T> s, const GradientClip<T> clip, const ParameterSlice<T>& slice,
           index n) {
     if (slice.slot[2]) return adam_loop<true>(s, clip, slice, n);
     adam_loop<false>(s, clip, slice, n);
@@ -87,7 +87,7 @@ void adam(const AdamStep<T>& s, const GradientClip<T>& clip, const ParameterSlic
 
 // Hinton's lecture 6e (2012); centered as in Graves 2013, section 4.2.
 template <bool centered, bool momentum, class T>
-void rmsprop_loop(const RmspropStep<T>& s, const GradientClip<T>& clip,
+void rmsprop_loop(const RmspropStep<T> s, const GradientClip<T> clip,
                   const ParameterSlice<T>& slice, index n) {
     T* __restrict p = slice.value;
     const T* __restrict g = slice.gradient;
@@ -108,7 +108,7 @@ void rmsprop_loop(const RmspropStep<T>& s, const GradientClip<T>& clip,
 }
 
 template <class T>
-void rmsprop(const RmspropStep<T>& s, const GradientClip<T>& clip, const ParameterSlice<T>& slice,
+void rmsprop(const RmspropStep<T> s, const GradientClip<T> clip, const ParameterSlice<T>& slice,
              index n) {
     const bool centered = slice.slot[1], momentum = slice.slot[2];
     if (centered && momentum) return rmsprop_loop<true, true>(s, clip, slice, n);

@@ -241,10 +241,9 @@ struct KernelTable {
     RowLossKernel<T> row_loss[row_loss_count];
     double (*sum_of_squares)(const T* x, index n);
     void (*add_to)(const T* x, T* y, index n);
-    void (*sgd)(const SgdStep<T>&, const GradientClip<T>&, const ParameterSlice<T>&, index n);
-    void (*adam)(const AdamStep<T>&, const GradientClip<T>&, const ParameterSlice<T>&, index n);
-    void (*rmsprop)(const RmspropStep<T>&, const GradientClip<T>&, const ParameterSlice<T>&,
-                    index n);
+    void (*sgd)(SgdStep<T>, GradientClip<T>, const ParameterSlice<T>&, index n);
+    void (*adam)(AdamStep<T>, GradientClip<T>, const ParameterSlice<T>&, index n);
+    void (*rmsprop)(RmspropStep<T>, GradientClip<T>, const ParameterSlice<T>&, index n);
     ActivationKernels<T> activation[activation_count];
     void (*softmax_row)(const T* x, T* y, index n);
     void (*softmax_row_backward)(const T* y, const T* dy, T* dx, index n);
