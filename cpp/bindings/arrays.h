@@ -41,9 +41,13 @@ py::array checked(const py::handle& object, const char* name, const std::vector<
     if (!py::isinstance<py::array>(object))
         throw py::type_error(std::string(name) + ": expected a numpy.ndarray");
     const auto a = py::reinterpret_borrow<py::array>(object);
-    if (!py::dtype::of<Value>().equal(a.dtype())) {
+    const py::dtype type = a.dtype(), wanted = py::dtype::of<Value>();
+    // The numbers tell at once; the comparison covers types that are equal under two numbers.
+    const bool same_type =
+        (type.num() == wanted.num() && type.byteorder() == '=') || wanted.equal(type);
+    if (!same_type) {
         throw py::type_error(std::string(name) + ": expected dtype " + type_name<Value>() +
-                             ", got " + std::string(py::str(a.dtype())));
+                             ", got " + std::string(py::str(type)));
     }
     bool same = a.ndim() == static_cast<py::ssize_t>(shape.size());
     for (std::size_t i = 0; same && i < shape.size(); ++i) {
@@ -148,6 +152,7 @@ inline void check_ids(const std::int64_t* ids, index n, index high, const char* 
 
 void bind_runtime(py::module_& m);
 void bind_recurrent(py::module_& m);
+void bind_stepper(py::module_& m);
 void bind_pointwise(py::module_& m);
 void bind_losses(py::module_& m);
 void bind_optimizers(py::module_& m);

@@ -18,7 +18,7 @@ struct ReluArray {
     static constexpr bool from_input = false;
     template <class T>
     static FASTRNN_INLINE Vec<T> forward(Vec<T> x) {
-        return relu<T>(x);
+        return at_least(x, zero<T>());
     }
     template <class T>
     static FASTRNN_INLINE Vec<T> gradient(Vec<T> y) {
@@ -45,10 +45,11 @@ struct EluArray {
     static constexpr bool from_input = false;
     template <class T>
     static FASTRNN_INLINE Vec<T> forward(Vec<T> x) {
-        Vec<T> power;
         const Vec<T> limit = broadcast(ExpConstants<T>::exp_limit);
-        const Vec<T> p = expm1_reduced<T>(at_least(at_most(x, zero<T>()), -limit), power);
-        return x > zero<T>() ? x : fma(power, p, power - broadcast_to<T>(1));
+        Group<T, 1> power;
+        const Group<T, 1> below = at_least(at_most(x, zero<T>()), -limit);
+        const Group<T, 1> p = expm1_reduced(below, power);
+        return x > zero<T>() ? x : fma(power, p, power - broadcast_to<T>(1)).row[0];
     }
     template <class T>
     static FASTRNN_INLINE Vec<T> gradient(Vec<T> y) {
@@ -76,7 +77,7 @@ struct SeluArray {
 template <class T>
 FASTRNN_INLINE Vec<T> log1p_of_fraction(Vec<T> u) {
     constexpr int terms = sizeof(T) == 4 ? 8 : 17;
-    const Vec<T> s = divide<T>(u, broadcast_to<T>(2) + u), square = s * s;
+    const Vec<T> s = u / (broadcast_to<T>(2) + u), square = s * s;
     Vec<T> sum = broadcast_to<T>(1.0 / (2 * terms - 1));
     FASTRNN_UNROLL
     for (int k = terms - 2; k >= 1; --k) sum = fma(sum, square, broadcast_to<T>(1.0 / (2 * k + 1)));
@@ -88,7 +89,7 @@ struct SoftplusArray {
     static constexpr bool from_input = false;
     template <class T>
     static FASTRNN_INLINE Vec<T> forward(Vec<T> x) {
-        return relu<T>(x) + log1p_of_fraction<T>(exp<T>(-magnitude<T>(x)));
+        return at_least(x, zero<T>()) + log1p_of_fraction<T>(exp<T>(-magnitude<T>(x)));
     }
     template <class T>
     static FASTRNN_INLINE Vec<T> gradient(Vec<T> y) {
@@ -184,7 +185,7 @@ constexpr float log_erfc[] = {
 // The normal distribution's cumulative function: erfc(-x / sqrt(2)) / 2.
 FASTRNN_INLINE Vec<float> normal_cdf(Vec<float> x) {
     const Vec<float> z = magnitude<float>(x) * broadcast_to<float>(0.70710678118654752);
-    const Vec<float> t = reciprocal<float>(fma(z, broadcast_to<float>(0.5), broadcast(1.0f)));
+    const Vec<float> t = broadcast(1.0f) / fma(z, broadcast(0.5f), broadcast(1.0f));
     Vec<float> p = broadcast(log_erfc[9]);
     FASTRNN_UNROLL
     for (int i = 8; i >= 0; --i) p = fma(p, t, broadcast(log_erfc[i]));

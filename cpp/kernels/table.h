@@ -16,7 +16,8 @@
 
 namespace fastrnn {
 
-// c = start + a b, or c += a b: each element one chain of fma in the order of K.
+// c = start + a b, or c += a b: each element one chain of fma in the order of K, on top of `start`
+// or of what c holds.
 template <class T>
 struct ProductArgs {
     index rows = 0;
@@ -33,7 +34,7 @@ struct ProductArgs {
     index columns = 0;         // elements of a row that exist; those beyond are not touched
     const T* start = nullptr;  // [vectors * L], the first term of every chain; null: 0
     bool fetch = false;        // other cores may just have written a
-    bool add = false;          // c += the chain, instead of c = the chain
+    bool add = false;          // c += a b; `start` is not read
 };
 
 // The most rows of c in one call to outer.

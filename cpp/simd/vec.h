@@ -140,39 +140,10 @@ FASTRNN_INLINE Vec<T> zero() {
     return Vec<T>{};
 }
 
-// 1 / b and a / b for finite b, to within a unit in the last place. AVX-512 divides one register in
-// 16 cycles (Golden Cove), which is half of an activation; its estimate of 1 / b and Newton's step
-// take a third of that.
 #if defined(__AVX512F__) && !defined(FASTRNN_SCALAR)
-
+// 1 / b to 14 bits.
 FASTRNN_INLINE Vec<float> estimate_reciprocal(Vec<float> b) { return _mm512_rcp14_ps(b); }
 FASTRNN_INLINE Vec<double> estimate_reciprocal(Vec<double> b) { return _mm512_rcp14_pd(b); }
-
-template <class T>
-FASTRNN_INLINE Vec<T> reciprocal(Vec<T> b) {
-    constexpr int newton_steps = sizeof(T) == 4 ? 1 : 2;  // 14 bits, doubled by each
-    Vec<T> r = estimate_reciprocal(b);
-    FASTRNN_UNROLL
-    for (int i = 0; i < newton_steps; ++i) r = fma(fma(-b, r, broadcast_to<T>(1)), r, r);
-    return r;
-}
-template <class T>
-FASTRNN_INLINE Vec<T> divide(Vec<T> a, Vec<T> b) {
-    const Vec<T> r = reciprocal<T>(b), q = a * r;
-    return fma(fma(-b, q, a), r, q);
-}
-
-#else
-
-template <class T>
-FASTRNN_INLINE Vec<T> reciprocal(Vec<T> b) {
-    return broadcast_to<T>(1) / b;
-}
-template <class T>
-FASTRNN_INLINE Vec<T> divide(Vec<T> a, Vec<T> b) {
-    return a / b;
-}
-
 #endif
 
 // The smaller and the larger of x and a limit; a NaN in x stays one.

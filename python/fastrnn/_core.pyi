@@ -63,6 +63,20 @@ class PackedWeights:
     nbytes: int
     isa: str
 
+class Stepper:
+    """One time step after another from packed weights of one direction, the state carried."""
+
+    def __init__(self, weights: PackedWeights) -> None: ...
+    def step(self, x: Floating) -> Floating:
+        """From [B, I], any stride between rows, to h of the last layer, [B, H]."""
+
+    def reset(self, h: Floating | None, c: Floating | None) -> None:
+        """Carry a copy of this state, each [L, B, H]; None: zeros, of any batch."""
+
+    @property
+    def state(self) -> Floating | tuple[Floating, Floating] | None:
+        """A copy of the carried state; None before the first step."""
+
 def pack_weights(plan: Plan, weights: Sequence[Floating | None]) -> PackedWeights: ...
 def recurrent_forward(
     plan: Plan,

@@ -24,7 +24,7 @@ class Dropout(Layer):
 
     position_free = True
 
-    def __init__(self, rate: float, seed: int | None = None, **kwargs: Any) -> None:
+    def __init__(self, rate: float, *, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.rate = _check.fraction("rate", rate)
         self.seeds = random.SeedStream(seed)

@@ -25,17 +25,19 @@ class Masking(Layer):
     def __init__(self, mask_value: float = 0.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.mask_value = _check.real("mask_value", mask_value)
-        self._mask: Array | None = None
+        self._kept: tuple[Array | None] | None = None
 
     def forward(self, x: Array, *, mask: Array | None = None, training: bool = False) -> Floating:
         """Return the input with zeros at masked steps."""
         x = self.to_floating("x", x, ndim=3)
-        self._mask = mask if training else None
+        if training:
+            self._kept = (mask,)
         return self._zero_masked(x, mask)
 
     def backward(self, dy: Array, *, need_dx: bool = True) -> Floating | None:
         """Return dx, which is 0 at masked steps (None if not needed)."""
-        return self._zero_masked(self.to_floating("dy", dy, ndim=3), self._mask)
+        (mask,), self._kept = self.need(self._kept), None
+        return self._zero_masked(self.to_floating("dy", dy, ndim=3), mask) if need_dx else None
 
     def compute_mask(self, x: Array, mask: Array | None = None) -> Array | None:
         """Return the steps of x [B, T, F] that are not ``mask_value`` throughout."""

@@ -16,6 +16,8 @@ class LayerNormalization(Layer):
 
     Parameters
     ----------
+    axis : -1
+        The last axis, the only one that there is.
     epsilon : float
         Keras's default is 1e-3, PyTorch's 1e-5.
     center, scale : bool
@@ -29,9 +31,16 @@ class LayerNormalization(Layer):
     position_free = True
 
     def __init__(
-        self, epsilon: float = 1e-3, center: bool = True, scale: bool = True, **kwargs: Any
+        self,
+        axis: int = -1,
+        epsilon: float = 1e-3,
+        center: bool = True,
+        scale: bool = True,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if axis != -1:
+            raise ValueError(f"axis: expected -1, the last one, got {axis!r}")
         self.epsilon = _check.real("epsilon", epsilon, minimum=0.0)
         self.center, self.scale = bool(center), bool(scale)
         self._kept: tuple[Floating, Floating, Floating] | None = None
