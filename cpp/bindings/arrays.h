@@ -132,10 +132,30 @@ auto by_type(const py::handle& object, const char* name, const Body& body) {
     return is_double(object, name) ? body(double()) : body(float());
 }
 
+inline index rows_of(const py::object& a, const char* name, int axis, int ndim) {
+    if (!py::isinstance<py::array>(a) || py::reinterpret_borrow<py::array>(a).ndim() != ndim) {
+        throw py::value_error(std::string(name) + ": expected a numpy.ndarray of rank " +
+                              std::to_string(ndim));
+    }
+    return py::reinterpret_borrow<py::array>(a).shape(axis);
+}
+
+inline void check_ids(const std::int64_t* ids, index n, index high, const char* name) {
+    for (index i = 0; i < n; ++i) {
+        if (ids[i] < 0 || ids[i] >= high) {
+            throw py::index_error(std::string(name) + ": expected 0 .. " +
+                                  std::to_string(high - 1) + ", got " + std::to_string(ids[i]) +
+                                  " at position " + std::to_string(i));
+        }
+    }
+}
+
 void bind_runtime(py::module_& m);
 void bind_recurrent(py::module_& m);
 void bind_stepper(py::module_& m);
 void bind_pointwise(py::module_& m);
+void bind_losses(py::module_& m);
+void bind_optimizers(py::module_& m);
 void bind_activations(py::module_& m);
 void bind_steps(py::module_& m);
 

@@ -9,6 +9,8 @@ PYBIND11_MODULE(_core, m) {
     fastrnn::bind_recurrent(m);
     fastrnn::bind_stepper(m);
     fastrnn::bind_pointwise(m);
+    fastrnn::bind_losses(m);
+    fastrnn::bind_optimizers(m);
     fastrnn::bind_activations(m);
     fastrnn::bind_steps(m);
 

@@ -3,7 +3,9 @@
 #include "kernels/activations.h"
 #include "kernels/gru.h"
 #include "kernels/layer_norm.h"
+#include "kernels/losses.h"
 #include "kernels/lstm.h"
+#include "kernels/optimizers.h"
 #include "kernels/pack.h"
 #include "kernels/pointwise.h"
 #include "kernels/rnn.h"
@@ -32,11 +34,14 @@ constexpr KernelTable<T> make_table() {
         column_sums<T>,
         dropout_row<T>,
         softmax_cross_entropy_row<T>,
-        binary_cross_entropy<T>,
+        cross_entropy_row<T>,
+        {binary_row<T>, binary_logits_row<T>, categorical_row<T>, categorical_logits_row<T>,
+         mean_squared_row<T>, mean_absolute_row<T>, huber_row<T>},
         sum_of_squares<T>,
         add_to<T>,
-        adam<T>,
         sgd<T>,
+        adam<T>,
+        rmsprop<T>,
         {activation_kernels<ReluArray, T>(), activation_kernels<LeakyReluArray, T>(),
          activation_kernels<EluArray, T>(), activation_kernels<SeluArray, T>(),
          activation_kernels<SoftplusArray, T>(), activation_kernels<SoftsignArray, T>(),

@@ -135,16 +135,6 @@ struct PackGates {
     T* packed = nullptr;
 };
 
-template <class T>
-struct AdamStep {
-    T lr, beta1, beta2, eps, weight_decay, grad_scale, correction1, correction2;
-};
-template <class T>
-struct SgdStep {
-    T lr, momentum, weight_decay, grad_scale;
-    bool nesterov;
-};
-
 // y = f(x), and dx = dy f'(x) from what was kept: x where `from_input`, else y.
 template <class T>
 struct ActivationKernels {
@@ -161,6 +151,57 @@ struct LayerNormRow {
     const T* gamma;  // [n] or null: 1
     const T* beta;   // [n] or null: 0
     T *mean, *rstd;
+};
+
+// ---- losses and optimisers ---------------------------------------------------------------------
+
+// Losses of rows whose targets are as wide as the predictions; losses.h has their equations.
+enum class RowLoss {
+    binary,
+    binary_logits,
+    categorical,
+    categorical_logits,
+    mean_squared,
+    mean_absolute,
+    huber
+};
+constexpr int row_loss_count = 7;
+
+// The loss of predictions y [n]; dy (may be null) = weight * its gradient. `parameter` is the label
+// smoothing of a cross-entropy, Huber's delta.
+template <class T>
+using RowLossKernel = T (*)(const T* y, const T* target, index n, T weight, T parameter, T* dy);
+
+// A gradient is read as clamp(g * scale, -limit, limit).
+template <class T>
+struct GradientClip {
+    T scale, limit;
+};
+
+// A parameter, its gradient and what the optimiser keeps of it: SGD the velocity; Adam the two
+// moments and AMSGrad's largest second one; RMSprop the mean square, the mean (centered) and the
+// velocity (momentum). What is not kept is null.
+constexpr int most_slots = 3;
+template <class T>
+struct ParameterSlice {
+    T* value;
+    const T* gradient;
+    T* slot[most_slots];
+};
+
+// keep = 1 - lr * weight_decay in all of them.
+template <class T>
+struct SgdStep {
+    T lr, keep, momentum;
+    bool nesterov;
+};
+template <class T>
+struct AdamStep {
+    T alpha, keep, one_minus_beta1, one_minus_beta2, eps;  // alpha: lr, bias-corrected
+};
+template <class T>
+struct RmspropStep {
+    T lr, keep, rho, one_minus_rho, momentum, eps;
 };
 
 template <class T>
@@ -195,13 +236,15 @@ struct KernelTable {
     // -log softmax(logits)[label]; dlogits (may be null) = weight * (softmax - one_hot)
     T(*softmax_cross_entropy_row)
     (const T* logits, index classes, index label, T weight, T* dlogits);
-    // losses[i]; dlogits (may be null) = weight * (sigmoid - target)
-    void (*binary_cross_entropy)(const T* logits, const T* targets, const T* weights, T* losses,
-                                 T* dlogits, index n);
+    // -log(p[label] / sum(p)); dp (may be null) = weight * its gradient
+    T(*cross_entropy_row)
+    (const T* p, index classes, index label, T weight, T* dp);
+    RowLossKernel<T> row_loss[row_loss_count];
     double (*sum_of_squares)(const T* x, index n);
     void (*add_to)(const T* x, T* y, index n);
-    void (*adam)(const AdamStep<T>&, T* p, const T* g, T* first, T* second, index n);
-    void (*sgd)(const SgdStep<T>&, T* p, const T* g, T* velocity, index n);
+    void (*sgd)(SgdStep<T>, GradientClip<T>, const ParameterSlice<T>&, index n);
+    void (*adam)(AdamStep<T>, GradientClip<T>, const ParameterSlice<T>&, index n);
+    void (*rmsprop)(RmspropStep<T>, GradientClip<T>, const ParameterSlice<T>&, index n);
     ActivationKernels<T> activation[activation_count];
     void (*softmax_row)(const T* x, T* y, index n);
     void (*softmax_row_backward)(const T* y, const T* dy, T* dx, index n);

@@ -4,7 +4,18 @@ Three ways in: `Sequential` and its layers (Keras's words), `fastrnn.functional`
 and out, forward and backward explicit), and `Recurrent` (prepared inference).
 """
 
-from fastrnn import convert, functional, initializers, layers, runtime
+from fastrnn import (
+    callbacks,
+    convert,
+    data,
+    functional,
+    initializers,
+    layers,
+    losses,
+    metrics,
+    optimizers,
+    runtime,
+)
 from fastrnn._load import core as _core
 from fastrnn.layers import (
     GRU,
@@ -28,7 +39,7 @@ from fastrnn.layers import (
 )
 from fastrnn.losses import BinaryCrossentropy, SparseCategoricalCrossentropy
 from fastrnn.model import Sequential
-from fastrnn.optimizers import SGD, Adam
+from fastrnn.optimizers import SGD, Adam, AdamW, RMSprop
 from fastrnn.random import set_seed
 from fastrnn.recurrent import Recurrent
 from fastrnn.runtime import get_num_threads, set_num_threads
@@ -42,6 +53,7 @@ __all__ = [
     "SGD",
     "Activation",
     "Adam",
+    "AdamW",
     "Bidirectional",
     "BinaryCrossentropy",
     "Dense",
@@ -55,17 +67,23 @@ __all__ = [
     "LayerNorm",
     "LayerNormalization",
     "Masking",
+    "RMSprop",
     "Recurrent",
     "Sequential",
     "SimpleRNN",
     "SparseCategoricalCrossentropy",
     "TimeDistributed",
     "__version__",
+    "callbacks",
     "convert",
+    "data",
     "functional",
     "get_num_threads",
     "initializers",
     "layers",
+    "losses",
+    "metrics",
+    "optimizers",
     "runtime",
     "set_num_threads",
     "set_seed",

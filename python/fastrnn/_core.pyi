@@ -134,50 +134,91 @@ def dropout(x: Floating, out: Floating, p: float, seed: int, stream: int, first_
     applied to the output gradient is the backward pass.
     """
 
+# ---- losses --------------------------------------------------------------------------------------
+#
+# Each returns scale * sum of weights * losses, in double and in the order of the rows; it writes
+# the unweighted losses [N] and, unless it is None, the gradient of what it returns, which may be
+# the predictions' own array. A row of weight 0 is not read: its loss and gradient are 0.
+
 def softmax_cross_entropy(
     logits: Floating,  # [N, C]
-    # [N]; a negative label is ignored (loss and gradient 0); one of C or more is an IndexError
+    # [N]; a negative one counts as weight 0; one of C or more (with a weight) is an IndexError
     labels: Integers,
-    weights: Floating | None,  # [N]; what each row's loss counts
-    losses: Floating,  # [N], unweighted
-    dlogits: Floating | None,  # [N, C], weights[n] * (softmax - one_hot); may be logits itself
-) -> float:
-    """The sum of the weighted losses, in nats."""
-
-def binary_cross_entropy(
-    logits: Floating,  # [N]
-    targets: Floating,  # [N], in 0..1
-    weights: Floating | None,
+    weights: Floating | None,  # [N]
+    scale: float,
     losses: Floating,
     dlogits: Floating | None,
+) -> float:
+    """In nats; dlogits = scale * weights[n] * (softmax - one_hot)."""
+
+def cross_entropy(
+    probabilities: Floating,  # [N, C]
+    labels: Integers,
+    weights: Floating | None,
+    scale: float,
+    losses: Floating,
+    dprobabilities: Floating | None,
 ) -> float: ...
+def row_loss(
+    kind: str,  # binary, binary_logits, categorical, categorical_logits, mean_squared, ...
+    predictions: Floating,  # [N, C]
+    targets: Floating,  # [N, C]
+    weights: Floating | None,
+    scale: float,
+    parameter: float,  # label smoothing of the cross-entropies, Huber's delta
+    losses: Floating,
+    dpredictions: Floating | None,
+) -> float: ...
+
+# ---- optimisers ----------------------------------------------------------------------------------
+#
+# One step in place. Gradients are multiplied by grad_scale and then clipped: "none", "value" (each
+# number), "norm" (each gradient) or "global_norm" (all together) to `limit`. Weight decay is
+# decoupled: p -= lr * weight_decay * p first.
+
 def sgd(
     params: Sequence[Floating],
     grads: Sequence[Floating],
-    velocities: Sequence[Floating],  # empty when momentum is 0
+    velocities: list[Floating],  # or empty
     lr: float,
     momentum: float,
     nesterov: bool,
     weight_decay: float,
-    grad_scale: float,  # every gradient is multiplied by it first (clipping)
-) -> None:
-    """In place, as Keras: v = momentum * v - lr * g; p += v (or Nesterov's step)."""
-
+    grad_scale: float,
+    clip: str,
+    limit: float,
+) -> None: ...
 def adam(
     params: Sequence[Floating],
     grads: Sequence[Floating],
-    first: Sequence[Floating],
-    second: Sequence[Floating],
+    first: list[Floating],
+    second: list[Floating],
+    largest: list[Floating],  # AMSGrad's; or empty
     step: int,  # 1 for the first
     lr: float,
     beta1: float,
     beta2: float,
     eps: float,
-    weight_decay: float,  # decoupled (AdamW): p -= lr * weight_decay * p
+    weight_decay: float,
     grad_scale: float,
-) -> None:
-    """In place, bias-corrected: p -= lr * mhat / (sqrt(vhat) + eps) (Kingma and Ba 2014)."""
-
+    clip: str,
+    limit: float,
+) -> None: ...
+def rmsprop(
+    params: Sequence[Floating],
+    grads: Sequence[Floating],
+    squares: list[Floating],
+    means: list[Floating],  # centered; or empty
+    velocities: list[Floating],  # momentum; or empty
+    lr: float,
+    rho: float,
+    momentum: float,
+    eps: float,
+    weight_decay: float,
+    grad_scale: float,
+    clip: str,
+    limit: float,
+) -> None: ...
 def global_norm(arrays: Sequence[Floating]) -> float:
     """The square root of the sum of all squares; the same bits for any number of threads."""
 

@@ -8,18 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from fastrnn import _check, losses, metrics, optimizers, saving, training
+from fastrnn import saving
 from fastrnn._path import Path, single_output, walk
 from fastrnn._summary import table
 from fastrnn._typing import Array, Floating, Shape
-from fastrnn.callbacks import Callback, History
-from fastrnn.data import ArrayBatches
 from fastrnn.layers.base import Layer, replace
 from fastrnn.layers.dense import Dense
+from fastrnn.trainer import Trainer
 
 
-class Sequential:
-    """Layers, each working on the output of the one before.
+class Sequential(Trainer):
+    """Layers, each working on the output of the one before; `Trainer` has what trains them.
 
     Parameters
     ----------
@@ -34,21 +33,16 @@ class Sequential:
         Which steps of the last output exist: see `fastrnn.layers.base`. None: all, or it has none.
     metadata : dict of str to str
         What `save` was given besides the model, after `load`.
-    stop_training : bool
-        A callback sets it to end `fit` after the batch.
     """
 
     def __init__(self, layers: Iterable[Layer] = (), name: str = "sequential") -> None:
+        super().__init__()
         self.name = name
         self.layers: list[Layer] = []
         self.output_mask: Array | None = None
         self._path: Path | None = None
         self.input_shape: Shape | None = None
-        self.loss: losses.Loss | None = None
-        self.optimizer: optimizers.Optimizer | None = None
-        self.metrics: list[metrics.Metric] = []
         self.metadata: dict[str, str] = {}
-        self.stop_training = False
         for layer in layers:
             self.add(layer)
 
@@ -248,135 +242,15 @@ class Sequential:
             self._path = path
         return output
 
-    # ---- training --------------------------------------------------------------------------------
-
-    def compile(
-        self,
-        optimizer: str | optimizers.Optimizer,
-        loss: str | losses.Loss,
-        metrics: Sequence[str | metrics.Metric] = (),
-    ) -> None:
-        """Say what is minimised, how, and what is shown besides.
-
-        Parameters
-        ----------
-        optimizer : Optimizer or {"adam", "sgd"}
-            A name stands for the defaults.
-        loss : Loss or {"binary_crossentropy", "sparse_categorical_crossentropy"}
-            A name stands for probabilities, that is for a model that ends in sigmoid or softmax.
-        metrics : sequence of Metric or "accuracy"
-            What is computed besides the loss.
-        """
-        self.optimizer = optimizers.get(optimizer)
-        self.loss = losses.get(loss)
-        self.metrics = [_get_metric(metric, self.loss) for metric in metrics]
-
-    def train_on_batch(self, x: Any, y: Any, *, return_dict: bool = False) -> Any:
-        """Take one step on one batch.
-
-        Returns
-        -------
-        float, list or dict
-            The loss before the step; with metrics a list of it and them; with ``return_dict`` all
-            by name.
-        """
-        loss, y_pred = training.train_step(self, x, y)
-        figures = {"loss": loss}
-        if y_pred is not None:
-            for metric in self.metrics:
-                metric.reset_state()
-                metric.update_state(y, y_pred)
-                figures[metric.name] = metric.result()
-        return _figures(figures, return_dict)
-
-    def fit(
-        self,
-        x: Any,
-        y: Any = None,
-        batch_size: int = 32,
-        epochs: int = 1,
-        verbose: int | str = "auto",
-        callbacks: Sequence[Callback] = (),
-        validation_split: float = 0.0,
-        validation_data: Any = None,
-        shuffle: bool = True,
-        initial_epoch: int = 0,
-    ) -> History:
-        """Train on all of the data, ``epochs`` times.
-
-        Ctrl-C ends the epoch after the batch at work and then the training; a second one raises
-        KeyboardInterrupt.
-
-        Parameters
-        ----------
-        x : array [N, ...], or an iterable of batches (x, y) when ``y`` is None
-            An iterable is gone through once an epoch, in its own order. Stateful layers begin each
-            epoch with zeros.
-        y : array [N, ...], optional
-            The targets.
-        batch_size : int
-            How many rows a step takes.
-        epochs, initial_epoch : int
-            Epochs ``initial_epoch .. epochs - 1`` are run.
-        verbose : {"auto", 0, 1, 2}
-            0 shows nothing, 1 a bar, 2 a line for each epoch; "auto" a bar on a terminal and lines
-            elsewhere.
-        callbacks : sequence of Callback
-            Called at the loop's turning points.
-        validation_split : float
-            This fraction of the rows, from the end, is left out of training and evaluated after
-            each epoch.
-        validation_data : (x, y) or an iterable of batches, optional
-            Evaluated after each epoch.
-        shuffle : bool
-            Take the rows in a new random order in each epoch.
-
-        Returns
-        -------
-        History
-            ``history.history`` has each epoch's figures.
-        """
-        if self.optimizer is None:
-            raise RuntimeError("the model has no optimizer yet: call compile() first")
-        split = _check.fraction("validation_split", validation_split)
-        validation = None if validation_data is None else _as_batches(validation_data, batch_size)
-        if y is None:
-            if split:
-                raise ValueError("validation_split: needs arrays x and y, got batches")
-            batches = x
-        else:
-            batches = ArrayBatches(x, y, batch_size, shuffle)
-            if split and validation is None:
-                kept = int(len(batches.x) * (1 - split))
-                validation = ArrayBatches(batches.x[kept:], batches.y[kept:], batch_size)
-                batches = ArrayBatches(batches.x[:kept], batches.y[:kept], batch_size, shuffle)
-        return training.fit(
-            self,
-            batches,
-            epochs=_check.positive_int("epochs", epochs),
-            initial_epoch=initial_epoch,
-            validation=validation,
-            callbacks=callbacks,
-            verbose=verbose,
-        )
-
-    def evaluate(
-        self, x: Any, y: Any = None, batch_size: int = 32, *, return_dict: bool = False
-    ) -> Any:
-        """Return the loss over all of the data; with metrics a list of it and them, or all by name.
-
-        ``x`` and ``y`` as in `fit`. Stateful layers begin with zeros and are left as they were.
-        """
-        batches = x if y is None else ArrayBatches(x, y, batch_size)
-        return _figures(training.evaluate(self, batches), return_dict)
-
-    def predict(self, x: Any, batch_size: int = 32) -> Floating:
-        """Return the outputs for all rows of ``x``; stateful layers go on from call to call."""
-        return training.predict(self, x, batch_size)
-
     # ---- files -----------------------------------------------------------------------------------
 
-    def save(self, path: str | os.PathLike[str], metadata: Mapping[str, str] | None = None) -> None:
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        metadata: Mapping[str, str] | None = None,
+        *,
+        include_optimizer: bool = False,
+    ) -> None:
         """Write the layers and their parameters to one safetensors file, whole or not at all.
 
         Parameters
@@ -385,13 +259,17 @@ class Sequential:
             Where to; an existing file is replaced.
         metadata : mapping of str to str, optional
             More to keep in the file, e.g. a vocabulary; `load` puts it into ``model.metadata``.
+        include_optimizer : bool
+            Write loss, metrics and optimiser, too, so that the loaded model can be trained further.
+            To go on with a training that was stopped, see `fastrnn.callbacks.BackupAndRestore`.
         """
         self._built_parameters()
-        saving.save(self, path, self.metadata if metadata is None else metadata)
+        metadata = self.metadata if metadata is None else metadata
+        saving.save(self, path, metadata, include_optimizer)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Sequential:
-        """Return the model that `save` wrote; it is to be compiled before it can be trained.
+        """Return the model that `save` wrote, compiled if it was saved with its optimiser.
 
         Raises
         ------
@@ -403,21 +281,3 @@ class Sequential:
         model = cls()
         saving.load(model, path)
         return model
-
-
-def _get_metric(metric: str | metrics.Metric, loss: losses.Loss) -> metrics.Metric:
-    return metrics.get(metric, loss)
-
-
-def _as_batches(data: Any, batch_size: int) -> training.Batches:
-    if isinstance(data, tuple) and len(data) == 2:
-        return ArrayBatches(data[0], data[1], batch_size)
-    batches: training.Batches = data
-    return batches
-
-
-def _figures(figures: dict[str, float], return_dict: bool) -> Any:
-    if return_dict:
-        return figures
-    values = list(figures.values())
-    return values[0] if len(values) == 1 else values

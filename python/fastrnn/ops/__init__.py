@@ -1,8 +1,8 @@
 """The arithmetic that layers, losses and optimisers are made of.
 
 They call this package and no other, so that a second back end is a second package of this shape.
-Arrays come in as float32 or float64 and results are new arrays; only `sgd` and `adam` write, into
-the parameters and their own state.
+Arrays come in as float32 or float64 and results are new arrays; only the optimisers' steps write,
+into the parameters and their own state.
 """
 
 from fastrnn.functional import (
@@ -23,7 +23,13 @@ from fastrnn.ops.dropout_masks import dropout, sequence_dropout
 from fastrnn.ops.embedding import embedding_backward, embedding_forward
 from fastrnn.ops.layer_norm import layer_norm_backward, layer_norm_forward
 from fastrnn.ops.linear import linear_backward, linear_forward
-from fastrnn.ops.losses import binary_cross_entropy, softmax_cross_entropy
+from fastrnn.ops.losses import (
+    LossAndGradient,
+    RowLoss,
+    cross_entropy,
+    row_loss,
+    softmax_cross_entropy,
+)
 from fastrnn.ops.pooling import (
     Pooled,
     merge_backward,
@@ -41,19 +47,22 @@ from fastrnn.ops.steps import (
     repeat_steps_backward,
     scatter_steps,
 )
-from fastrnn.ops.updates import adam, global_norm, sgd
+from fastrnn.ops.updates import Clip, adam, global_norm, rmsprop, sgd
 
 __all__ = [
     "ACTIVATIONS",
     "FULL",
     "GAPS",
     "PREFIX",
+    "Clip",
+    "LossAndGradient",
     "Pooled",
+    "RowLoss",
     "activation_backward",
     "activation_forward",
     "adam",
-    "binary_cross_entropy",
     "count_steps",
+    "cross_entropy",
     "differs",
     "dropout",
     "embedding_backward",
@@ -74,8 +83,10 @@ __all__ = [
     "pool_backward",
     "pool_forward",
     "repeat_steps_backward",
+    "rmsprop",
     "rnn_backward",
     "rnn_forward",
+    "row_loss",
     "scatter_steps",
     "sequence_dropout",
     "sgd",

@@ -1,10 +1,26 @@
-"""Optimiser steps over lists of parameters, in place."""
+"""One step of an optimiser over all parameters, in place.
+
+Every list has an array for each parameter, of its shape and of one type; the lists of what is kept
+only in some variants may be empty. ``grads`` are multiplied by ``grad_scale``, then clipped. Weight
+decay is decoupled: p -= learning_rate * weight_decay * p comes first.
+"""
+
+from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal, TypeAlias
+
+import numpy as np
 
 from fastrnn import _check
 from fastrnn._load import core as _core
 from fastrnn._typing import Array, Floating
+
+Clip: TypeAlias = tuple[Literal["none", "value", "norm", "global_norm"], float]
+"""How gradients are clipped: each number to +-limit, each gradient's norm or all gradients' joint
+norm to the limit."""
+
+NO_CLIP: Clip = ("none", 0.0)
 
 
 def sgd(
@@ -17,16 +33,23 @@ def sgd(
     nesterov: bool = False,
     weight_decay: float = 0.0,
     grad_scale: float = 1.0,
+    clip: Clip = NO_CLIP,
 ) -> None:
     """Take one step of gradient descent, in place.
 
-    As Keras: v = momentum * v - lr * g, p += v; with Nesterov p += momentum * v - lr * g. Gradients
-    are multiplied by ``grad_scale`` first; ``velocities`` may be empty when ``momentum`` is 0.
+    As Keras: v = momentum * v - lr * g, p += v; with Nesterov p += momentum * v - lr * g. Without
+    velocities p -= lr * g.
     """
-    states = {"velocities": velocities} if momentum else {}
-    grads = _update_arguments(params, grads, **states)
     _core.sgd(
-        params, grads, velocities, learning_rate, momentum, nesterov, weight_decay, grad_scale
+        params,
+        _contiguous(grads),
+        list(velocities),
+        learning_rate,
+        momentum,
+        nesterov,
+        weight_decay,
+        grad_scale,
+        *clip,
     )
 
 
@@ -35,6 +58,7 @@ def adam(
     grads: Sequence[Array],
     first: Sequence[Floating],
     second: Sequence[Floating],
+    largest: Sequence[Floating] = (),
     *,
     step: int,
     learning_rate: float,
@@ -43,18 +67,19 @@ def adam(
     epsilon: float = 1e-7,
     weight_decay: float = 0.0,
     grad_scale: float = 1.0,
+    clip: Clip = NO_CLIP,
 ) -> None:
     """Take step number ``step`` (1 for the first) of Adam, in place (Kingma and Ba 2014).
 
-    Gradients are multiplied by ``grad_scale`` first; ``weight_decay`` is decoupled (Loshchilov and
-    Hutter 2017).
+    As Keras: p -= alpha * m / (sqrt(v) + epsilon), alpha = lr * sqrt(1 - beta_2^step) / (1 -
+    beta_1^step). With ``largest`` it is AMSGrad (Reddi et al. 2018).
     """
-    grads = _update_arguments(params, grads, first=first, second=second)
     _core.adam(
         params,
-        grads,
-        first,
-        second,
+        _contiguous(grads),
+        list(first),
+        list(second),
+        list(largest),
         _check.positive_int("step", step),
         learning_rate,
         beta_1,
@@ -62,33 +87,51 @@ def adam(
         epsilon,
         weight_decay,
         grad_scale,
+        *clip,
+    )
+
+
+def rmsprop(
+    params: Sequence[Floating],
+    grads: Sequence[Array],
+    squares: Sequence[Floating],
+    means: Sequence[Floating] = (),
+    velocities: Sequence[Floating] = (),
+    *,
+    learning_rate: float,
+    rho: float = 0.9,
+    momentum: float = 0.0,
+    epsilon: float = 1e-7,
+    weight_decay: float = 0.0,
+    grad_scale: float = 1.0,
+    clip: Clip = NO_CLIP,
+) -> None:
+    """Take one step of RMSprop, in place (Hinton 2012; Graves 2013).
+
+    As Keras: s = rho * s + (1 - rho) * g^2, p -= lr * g / sqrt(s + epsilon); ``means`` center it
+    (s less the squared mean of g), ``velocities`` give it momentum.
+    """
+    _core.rmsprop(
+        params,
+        _contiguous(grads),
+        list(squares),
+        list(means),
+        list(velocities),
+        learning_rate,
+        rho,
+        momentum,
+        epsilon,
+        weight_decay,
+        grad_scale,
+        *clip,
     )
 
 
 def global_norm(arrays: Sequence[Array]) -> float:
     """Return the square root of the sum of all squares of arrays of one type."""
-    if not arrays:
-        return 0.0
-    like = arrays[0]
-    return _core.global_norm(
-        [_check.floating(f"arrays[{i}]", array, like=like) for i, array in enumerate(arrays)]
-    )
+    return _core.global_norm(_contiguous(arrays))
 
 
-def _update_arguments(
-    params: Sequence[Floating], grads: Sequence[Array], **states: Sequence[Floating]
-) -> list[Floating]:
-    """Check an optimiser's lists against ``params``; return the gradients C-contiguous."""
-    for name, arrays in (("grads", grads), *states.items()):
-        if len(arrays) != len(params):
-            raise ValueError(f"{name}: expected {len(params)} arrays, got {len(arrays)}")
-    for name, arrays in (("params", params), *states.items()):
-        for i, (array, param) in enumerate(zip(arrays, params, strict=True)):
-            if _check.floating(f"{name}[{i}]", array, param.shape, like=params[0]) is not array:
-                raise ValueError(f"{name}[{i}]: expected a C-contiguous array")
-            if not array.flags.writeable:
-                raise ValueError(f"{name}[{i}]: expected a writeable array")
-    return [
-        _check.floating(f"grads[{i}]", grad, param.shape, like=params[0])
-        for i, (grad, param) in enumerate(zip(grads, params, strict=True))
-    ]
+def _contiguous(arrays: Sequence[Array]) -> list[Array]:
+    """Return C-contiguous arrays; what is not a NumPy array is the core's to refuse."""
+    return [a if a.flags.c_contiguous else np.ascontiguousarray(a) for a in arrays]
