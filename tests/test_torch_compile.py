@@ -128,6 +128,12 @@ def test_an_exported_model_is_the_model_for_any_size(strict):
     assert torch.equal(program.module()(ids), model(ids))
 
 
+def test_what_is_exported_to_onnx_has_torchs_operators_alone(monkeypatch):
+    monkeypatch.setattr(torch.onnx, "is_in_onnx_export", lambda: True)
+    program = torch.export.export(Tagger().eval(), (torch.randint(11, (T, B)),))
+    assert not [node for node in program.graph.nodes if "fastrnn" in str(node.target)]
+
+
 def test_an_exported_model_can_be_saved_loaded_and_trained(tmp_path):
     model = Tagger()
     ids = torch.randint(11, (T, B))

@@ -153,7 +153,7 @@ def _why_not(x: Any, weights: list[Tensor]) -> str | None:
         return "a transform of torch.func is at work"
     if torch.jit.is_tracing():  # type: ignore[attr-defined]
         return "torch.jit.trace is recording"
-    if torch.compiler.is_exporting() and torch.onnx.is_in_onnx_export():
+    if torch.compiler.is_compiling() and torch.onnx.is_in_onnx_export():
         return "ONNX, which has no operators of fastrnn, is being exported"
     return None
 

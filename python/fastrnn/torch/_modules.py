@@ -57,7 +57,7 @@ class Sequences(_Scriptable, nn.RNNBase):
     def _run(self, call: Call, batch_first: bool) -> tuple[Tensor, Tensor, Tensor]:
         dropout, seed = 0.0, None
         if self.training and self.dropout > 0 and self.num_layers > 1:
-            dropout, seed = self.dropout, torch.randint(2**62, (1,))
+            dropout, seed = self.dropout, torch.randint(2**62, (1,), device="cpu")
         output, hn, cn, _ = recurrent(
             call.x,
             call.batch_sizes,
