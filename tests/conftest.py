@@ -1,6 +1,7 @@
 """Fixtures: every ISA that the machine has, 1, 2 and 7 threads, both types."""
 
 import os
+import sys
 
 import pytest
 from hypothesis import settings as hypothesis_settings
@@ -13,6 +14,12 @@ from fastrnn import runtime
 hypothesis_settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
 hypothesis_settings.register_profile("explore", deadline=None, database=None, max_examples=1000)
 hypothesis_settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
+
+
+@pytest.fixture(autouse=True)
+def torch_draws_the_same_numbers_every_time():
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
 
 
 @pytest.fixture(params=runtime.available_isas())

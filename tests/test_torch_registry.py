@@ -41,7 +41,9 @@ def test_every_module_input_gives_the_same_outputs_and_gradients(name, training,
         forward = sample.forward_input
         assert not forward.kwargs
         with always_fastrnn() if path == "always fastrnn" else nullcontext():
-            assert_same_answers(theirs, ours, *forward.args)
+            # Inputs up to 9 saturate the units. Their derivatives, 1 - h * h, are small and err as
+            # h does: over 400 seeds up to 3e-15 where the largest gradient is 0.003 (float64).
+            assert_same_answers(theirs, ours, *forward.args, least=0.1)
             if path == "always fastrnn" and not kwargs.get("proj_size"):
                 assert fastrnn.torch.explain(ours, *forward.args).path == "fastrnn"
 
