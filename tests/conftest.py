@@ -20,6 +20,12 @@ hypothesis_settings.register_profile("explore", deadline=None, database=None, ma
 hypothesis_settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 
+@pytest.fixture(autouse=True)
+def torch_draws_the_same_numbers_every_time():
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
+
+
 @pytest.fixture(params=runtime.available_isas())
 def isa(request):
     with runtime_settings(isa=request.param):

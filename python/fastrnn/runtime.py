@@ -21,6 +21,8 @@ __all__ = [
     "set_num_threads",
 ]
 
+_CHOSEN = ("FASTRNN_NUM_THREADS", "set_num_threads")  # reasons of a number that the user named
+
 _choice = _threads.choose()
 _core.set_num_threads(_choice.count)
 
@@ -41,6 +43,18 @@ def set_num_threads(n: int) -> None:
         raise ValueError(f"n: expected {_threads.MOST_THREADS} or less, got {n}")
     _core.set_num_threads(n)
     _choice = ThreadChoice(n, "set_num_threads")
+
+
+def follow(n: int, reason: str) -> None:
+    """Use ``n`` threads, 1 or more, unless somebody chose a number.
+
+    That is `set_num_threads` or ``FASTRNN_NUM_THREADS``. For packages that bring a number along.
+    """
+    global _choice
+    n = min(n, _threads.MOST_THREADS)
+    if n != _core.get_num_threads() and _choice.reason not in _CHOSEN:
+        _core.set_num_threads(n)
+        _choice = ThreadChoice(n, reason)
 
 
 def get_num_threads() -> int:

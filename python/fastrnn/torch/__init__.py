@@ -1,0 +1,34 @@
+"""PyTorch's recurrent modules, computed by fastrnn on the CPU: the same model, faster.
+
+`accelerate` swaps the modules of an existing model; `RNN`, `LSTM`, `GRU` and the cells are
+torch.nn's with another engine. What fastrnn does not cover, torch.nn computes; `explain` tells.
+Needs PyTorch: ``pip install 'fastrnn[torch]'``.
+"""
+# ruff: noqa: E402
+
+from fastrnn._extras import require as _require
+
+_require("torch", "torch")
+
+from fastrnn.torch import _dynamo, _modules
+from fastrnn.torch._accelerate import Entry, Explanation, Report, accelerate, explain, restore
+from fastrnn.torch._coverage import always
+from fastrnn.torch._modules import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
+
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "Entry",
+    "Explanation",
+    "GRUCell",
+    "LSTMCell",
+    "RNNCell",
+    "Report",
+    "accelerate",
+    "always",
+    "explain",
+    "restore",
+]
+
+_dynamo.trace_into(_modules.Sequences)

@@ -1,0 +1,70 @@
+"""Lets torch.compile trace into our modules.
+
+Dynamo, the front end of torch.compile, breaks its graph at every instance of nn.RNN, LSTM and GRU
+unless its option ``allow_rnn`` is set, since torch.nn's own become a graph of every time step. Ours
+are one operator, so the option is set while Dynamo looks at one of them, and at no other module.
+Were Dynamo to change so that this finds nothing to wrap, the graph would break as it does without.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+from torch import nn
+
+_BUILDER = "torch._dynamo.variables.builder"
+
+
+def trace_into(modules: type[nn.Module]) -> None:
+    """Make instances of ``modules`` traceable, now or when Dynamo is imported (it takes 1.3 s)."""
+    builder = sys.modules.get(_BUILDER)
+    if builder is not None:
+        _wrap(builder, modules)
+    else:
+        sys.meta_path.insert(0, _WhenImported(modules))
+
+
+def _wrap(builder: Any, modules: type[nn.Module]) -> None:
+    original = getattr(getattr(builder, "VariableBuilder", None), "wrap_module", None)
+    config: Any = getattr(builder, "config", None)
+    if original is None or not hasattr(config, "allow_rnn"):
+        return
+
+    def wrap_module(self: Any, value: nn.Module) -> Any:
+        if not isinstance(value, modules):
+            return original(self, value)
+        with config.patch(allow_rnn=True):
+            return original(self, value)
+
+    builder.VariableBuilder.wrap_module = wrap_module
+
+
+class _WhenImported(MetaPathFinder):
+    """Steps in once, after the import of Dynamo's builder."""
+
+    def __init__(self, modules: type[nn.Module]) -> None:
+        self.modules = modules
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname != _BUILDER:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(fullname)
+        if spec is not None and spec.loader is not None:
+            loader: Any = spec.loader
+            execute = loader.exec_module
+
+            def exec_module(module: ModuleType) -> None:
+                execute(module)
+                _wrap(module, self.modules)
+
+            loader.exec_module = exec_module
+        return spec

@@ -1,0 +1,177 @@
+"""The operators on a CPU: the tensors' memory handed to the core as NumPy views, nothing copied.
+
+Results are NumPy's memory seen by torch, not the other way round, since that is quicker (0.6 us
+instead of 1.5 us an array).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fastrnn import _stack
+from fastrnn._load import core
+from fastrnn._typing import Array, Floating
+from fastrnn.torch import _kept, _threads
+from fastrnn.torch._packed import Packing
+
+
+def forward(
+    x: Tensor,
+    batch_sizes: Tensor | None,
+    h0: Tensor | None,
+    c0: Tensor | None,
+    weights: Sequence[Tensor],
+    seed: Tensor | None,
+    batch: int | None,
+    cell: str,
+    num_layers: int,
+    bidirectional: bool,
+    batch_first: bool,
+    dropout: float,
+    keep: bool = False,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Compute ``fastrnn::recurrent``; `_operators` explains the arguments."""
+    _threads.follow()
+    packing = None if batch_sizes is None else Packing.of(batch_sizes, x.shape[0])
+    sequence = _sequence(x if packing is None else packing.pad(x), batch_first)
+    steps, rows, input_size = sequence.shape
+    dtype = sequence.dtype
+    directions = 2 if bidirectional else 1
+    hidden_size = weights[1].shape[1]
+    plan = core.Plan(
+        cell,
+        dtype == np.float64,
+        steps,
+        rows,
+        input_size,
+        hidden_size,
+        num_layers,
+        directions,
+        None if packing is None else packing.lengths,
+        dropout,
+        0 if seed is None else int(seed),
+        # The core drops only where it keeps; torch.nn also where no gradient is wanted.
+        keep or dropout > 0,
+    )
+    output = _stack.empty_sequence(steps, rows, directions * hidden_size, dtype, batch_first)
+    hn = np.empty((num_layers * directions, rows, hidden_size), dtype)
+    cn = np.empty(hn.shape if cell == "lstm" else 0, dtype)
+    cache = core.recurrent_forward(
+        plan,
+        sequence,
+        _parameters(weights, num_layers * directions),
+        _dense(h0),
+        _dense(c0),
+        output,
+        hn,
+        cn if cell == "lstm" else None,
+        None,
+    )
+    result = _as_given(output, packing, batch_first)
+    if cache is None or not keep:
+        kept = torch.from_numpy(np.empty(0, np.uint8))
+    elif packing is None:
+        kept = _kept.keep(plan, cache)
+    else:
+        kept = _kept.keep(plan, cache, packing, sequence, output)
+    return result, torch.from_numpy(hn), torch.from_numpy(cn), kept
+
+
+def backward(
+    doutput: Tensor | None,
+    dhn: Tensor | None,
+    dcn: Tensor | None,
+    x: Tensor,
+    batch_sizes: Tensor | None,
+    h0: Tensor | None,
+    c0: Tensor | None,
+    weights: Sequence[Tensor],
+    seed: Tensor | None,
+    output: Tensor,
+    cache: Tensor,
+    batch: int | None,
+    cell: str,
+    num_layers: int,
+    bidirectional: bool,
+    batch_first: bool,
+    dropout: float,
+    need_dx: bool,
+    need_dh0: bool,
+    need_dc0: bool,
+) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
+    """Compute ``fastrnn::recurrent_backward``."""
+    _threads.follow()
+    kept = _kept.find(cache)
+    if kept is None:
+        config = (batch, cell, num_layers, bidirectional, batch_first, dropout)
+        output, _, _, cache = forward(x, batch_sizes, h0, c0, weights, seed, *config, keep=True)
+        kept = _kept.find(cache)
+        assert kept is not None
+    packing = kept.packing
+    sequence = _sequence(x, batch_first) if kept.x is None else kept.x
+    filled = _sequence(output, batch_first) if kept.output is None else kept.output
+    if packing is not None and doutput is not None:
+        doutput = packing.pad(doutput)
+    steps, rows, input_size = sequence.shape
+    dtype = sequence.dtype
+    stacked = num_layers * (2 if bidirectional else 1)
+    state = (stacked, rows, filled.shape[2] * num_layers // stacked)
+    dx = _stack.empty_sequence(steps, rows, input_size, dtype, batch_first) if need_dx else None
+    dh0 = np.empty(state, dtype) if need_dh0 else None
+    dc0 = np.empty(state, dtype) if need_dc0 else None
+    parameters = _parameters(weights, stacked)
+    dweights = [None if w is None else np.empty(w.shape, dtype) for w in parameters]
+    core.recurrent_backward(
+        kept.plan,
+        kept.cache,
+        sequence,
+        parameters,
+        _dense(h0),
+        _dense(c0),
+        filled,
+        None if doutput is None else _sequence(doutput, batch_first),
+        _dense(dhn),
+        _dense(dcn),
+        None,
+        dx,
+        dh0,
+        dc0,
+        dweights,
+    )
+    return (
+        x.new_empty(0) if dx is None else _as_given(dx, packing, batch_first),
+        x.new_empty(0) if dh0 is None else torch.from_numpy(dh0),
+        x.new_empty(0) if dc0 is None else torch.from_numpy(dc0),
+        [torch.from_numpy(d) for d in dweights if d is not None],
+    )
+
+
+def _sequence(tensor: Tensor, batch_first: bool) -> Array:
+    """View a sequence as [T, B, F]; the core reads any strides but the last axis's."""
+    if tensor.stride(-1) != 1 and tensor.shape[-1] > 1:
+        tensor = tensor.contiguous()
+    array: Array = tensor.detach().numpy()
+    return array.transpose(1, 0, 2) if batch_first else array
+
+
+def _dense(tensor: Tensor | None) -> Floating | None:
+    return None if tensor is None else tensor.detach().contiguous().numpy()
+
+
+def _parameters(weights: Sequence[Tensor], stacked: int) -> list[Floating | None]:
+    """View the weights as the core takes them: four a layer and direction."""
+    arrays: list[Floating | None] = [w.detach().contiguous().numpy() for w in weights]
+    if len(arrays) == 2 * stacked:  # no biases
+        return [a for i in range(stacked) for a in (*arrays[2 * i : 2 * i + 2], None, None)]
+    return arrays
+
+
+def _as_given(sequence: Array, packing: Packing | None, batch_first: bool) -> Tensor:
+    """Return a [T, B, F] result in the caller's layout."""
+    if packing is not None:
+        return packing.pack(sequence)
+    return torch.from_numpy(sequence.transpose(1, 0, 2) if batch_first else sequence)

@@ -1,0 +1,133 @@
+"""torch.nn's recurrent modules, computed by fastrnn where it covers the call."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+
+from fastrnn.torch import _operators
+from fastrnn.torch._coverage import Call, cell_call, sequence_call
+
+__all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell"]
+
+
+class _Scriptable(nn.Module):
+    def __prepare_scriptable__(self) -> nn.Module:
+        """Give torch.jit.script torch.nn's module, with the same parameters."""
+        twin = copy.copy(self)
+        original = next(cls for cls in type(self).__mro__ if cls in SWAPS)
+        twin.__class__ = original  # type: ignore[assignment]
+        return twin
+
+
+class Sequences(_Scriptable, nn.RNNBase):
+    """The forward pass of RNN, LSTM and GRU."""
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        call = sequence_call(self, input, hx)
+        if isinstance(call, str):
+            return super().forward(input, hx)
+        if call.batch_sizes is not None:
+            return self._packed(input, call)
+        if call.x.dim() == 2:
+            return self._unbatched(call)
+        output, *state = self._run(call, self.batch_first)
+        return output, self._state(state)
+
+    def _packed(self, input: PackedSequence, call: Call) -> tuple[PackedSequence, Any]:
+        order, back = input.sorted_indices, input.unsorted_indices
+        if order is not None:
+            h0, c0 = (s if s is None else s.index_select(1, order) for s in (call.h0, call.c0))
+            call = call._replace(h0=h0, c0=c0)
+        output, *state = self._run(call, False)
+        if back is not None:
+            state = [s.index_select(1, back) if s.dim() == 3 else s for s in state]
+        return PackedSequence(output, input.batch_sizes, order, back), self._state(state)
+
+    def _unbatched(self, call: Call) -> tuple[Tensor, Any]:
+        x, h0, c0 = (t if t is None else t.unsqueeze(1) for t in (call.x, call.h0, call.c0))
+        assert x is not None
+        output, *state = self._run(call._replace(x=x, h0=h0, c0=c0), False)
+        return output.squeeze(1), self._state([s.squeeze(1) if s.dim() == 3 else s for s in state])
+
+    def _run(self, call: Call, batch_first: bool) -> tuple[Tensor, Tensor, Tensor]:
+        dropout, seed = 0.0, None
+        if self.training and self.dropout > 0 and self.num_layers > 1:
+            dropout, seed = self.dropout, torch.randint(2**62, (1,), device="cpu")
+        output, hn, cn, _ = _operators.run(
+            call.x,
+            call.batch_sizes,
+            call.h0,
+            call.c0,
+            call.weights,
+            seed,
+            call.batch,
+            call.cell,
+            self.num_layers,
+            self.bidirectional,
+            batch_first,
+            dropout,
+        )
+        return output, hn, cn
+
+    def _state(self, state: list[Tensor]) -> Tensor | tuple[Tensor, Tensor]:
+        return (state[0], state[1]) if self.mode == "LSTM" else state[0]
+
+
+class _Cell(_Scriptable, nn.RNNCellBase):
+    """The forward pass of RNNCell, LSTMCell and GRUCell: one step of one layer."""
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        call = cell_call(self, input, hx)
+        if isinstance(call, str):
+            return super().forward(input, hx)
+        x = call.x.view(1, -1, self.input_size)
+        h0, c0 = (s if s is None else s.view(1, -1, self.hidden_size) for s in (call.h0, call.c0))
+        config = (None, call.cell, 1, False, False, 0.0)
+        _, hn, cn, _ = _operators.run(x, None, h0, c0, call.weights, None, *config)
+        shape = (*call.x.shape[:-1], self.hidden_size)
+        if isinstance(self, nn.LSTMCell):
+            return hn.view(shape), cn.view(shape)
+        return hn.view(shape)
+
+
+class RNN(Sequences, nn.RNN):
+    """`torch.nn.RNN`, computed by fastrnn: the same constructor, call and ``state_dict``."""
+
+
+class LSTM(Sequences, nn.LSTM):
+    """`torch.nn.LSTM`, computed by fastrnn: the same constructor, call and ``state_dict``."""
+
+
+class GRU(Sequences, nn.GRU):
+    """`torch.nn.GRU`, computed by fastrnn: the same constructor, call and ``state_dict``."""
+
+
+class RNNCell(_Cell, nn.RNNCell):
+    """`torch.nn.RNNCell`, computed by fastrnn: the same constructor, call and ``state_dict``."""
+
+
+class LSTMCell(_Cell, nn.LSTMCell):
+    """`torch.nn.LSTMCell`, computed by fastrnn: the same constructor, call and ``state_dict``."""
+
+
+class GRUCell(_Cell, nn.GRUCell):
+    """`torch.nn.GRUCell`, computed by fastrnn: the same constructor, call and ``state_dict``."""
+
+
+SWAPS: dict[type[nn.Module], type[nn.Module]] = {
+    nn.RNN: RNN,
+    nn.LSTM: LSTM,
+    nn.GRU: GRU,
+    nn.RNNCell: RNNCell,
+    nn.LSTMCell: LSTMCell,
+    nn.GRUCell: GRUCell,
+}
+"""torch.nn's class to ours."""
+
+for _cls in SWAPS.values():
+    _cls.__module__ = "fastrnn.torch"  # what pickles name does not depend on this file
