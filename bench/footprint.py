@@ -68,7 +68,9 @@ class Footprints:
         return found["name"], found["bytes"]
 
     def _start(self, side: str) -> subprocess.Popen[str]:
-        command = [sys.executable, __file__, side, str(self._threads)]
+        # Python 3.12 warns of a fork beside BLAS's idle threads; the libraries see to theirs.
+        quiet = "-Wignore::DeprecationWarning"
+        command = [sys.executable, quiet, __file__, side, str(self._threads)]
         process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,

@@ -35,12 +35,11 @@ def write_plot(document: dict[str, Any], path: Path) -> None:
     footer = _footer(document)
     heights = [panel.inches for panel in panels]
     heights.append(0.15 + 0.16 * len(footer.splitlines()))
-    columns = max(2, *(len(panel.columns) for panel in panels))
-    width = MARGIN_INCHES + COLUMN_INCHES * columns
+    width = MARGIN_INCHES + COLUMN_INCHES * MOST_COLUMNS
     figure = pyplot.figure(figsize=(width, sum(heights)))
     *places, foot = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
     for place, panel in zip(places, panels, strict=True):
-        _plot_panel(place, panel, columns, width)
+        _plot_panel(place, panel, width)
     foot.text(0.01, 0.5, footer, fontsize=7, color="#555555", va="center")
     figure.savefig(path, dpi=130)
     pyplot.close(figure)
@@ -78,10 +77,10 @@ def _panels(rows: list[Row]) -> Iterator[Panel]:
             yield Panel(title, chosen, [dot for dot in dots if dot.column in chosen], series)
 
 
-def _plot_panel(place: Any, panel: Panel, most_columns: int, width: float) -> None:
+def _plot_panel(place: Any, panel: Panel, width: float) -> None:
     dots, lines, series = panel.dots, panel.lines, panel.series
     left, inches = MARGIN_INCHES / width, panel.inches
-    axes = place.subplots(1, most_columns, sharey=True, squeeze=False)[0]
+    axes = place.subplots(1, MOST_COLUMNS, sharey=True, squeeze=False)[0]
     for unused in axes[len(panel.columns) :]:
         unused.set_axis_off()
     head = 0.52 if panel.title else 0.32
@@ -100,7 +99,7 @@ def _plot_panel(place: Any, panel: Panel, most_columns: int, width: float) -> No
                 _plot_dot(axis, dot, height, COLOURS[which % len(COLOURS)])
         axis.set_xscale("log", base=2)
         axis.set_xlim(low / 1.1, high * 1.1)
-        powers = range(math.ceil(math.log2(low / 1.1)), math.floor(math.log2(high * 1.1)) + 1)
+        powers = _ticks(math.log2(low / 1.1), math.log2(high * 1.1))
         axis.set_xticks([2.0**power for power in powers], [_times(power) for power in powers])
         axis.minorticks_off()
         axis.tick_params(labelsize=8, length=2)
@@ -140,6 +139,12 @@ def _plot_dot(axis: Any, dot: Dot, height: float, colour: str) -> None:
     axis.plot(dot.value, height, "o", ms=4, color=colour, mfc="white" if dot.hollow else colour)
 
 
+def _ticks(low: float, high: float) -> list[int]:
+    """Whole numbers between, 0 among them, at most about eight."""
+    step = math.ceil((high - low) / 8)
+    return list(range(math.ceil(low / step) * step, math.floor(high) + 1, step))
+
+
 def _times(power: int) -> str:
     return f"{2.0**power:g}x" if power >= 0 else f"1/{2**-power}x"
 
@@ -150,7 +155,7 @@ def _footer(document: dict[str, Any]) -> str:
     versions += [f"{name} {peer['version']}" for name, peer in document["peers"].items()]
     text = (
         f"{machine['cpu']}, {document['threads']} threads, {document['isa']}; "
-        f"{', '.join(versions)}; {document['started'][:10]}\n"
+        f"{document['started'][:10]}\n{', '.join(versions)}\n"
         "the median of the pairs and its quartiles; hollow: too many pairs were disturbed"
     )
     warning = busy_message(document)

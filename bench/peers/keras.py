@@ -107,6 +107,7 @@ class Keras(Peer):
             os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
             with _no_messages():
                 self._tensorflow = importlib.import_module("tensorflow")
+            self._tensorflow.get_logger().setLevel("ERROR")  # else: many graphs are compiled
             config = self._tensorflow.config
             config.set_visible_devices([], "GPU")
             config.threading.set_intra_op_parallelism_threads(threads)
