@@ -1,15 +1,23 @@
-"""Losses, optimisers, metrics and schedules against Keras itself; run where it is installed."""
+"""Losses, optimisers, metrics, schedules, text and a whole training against Keras itself.
+
+Runs where Keras 3 and torch, here its back end, are installed: pip install keras torch.
+"""
 
 import os
+import warnings
 
 import numpy as np
 import pytest
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-keras = pytest.importorskip("keras", minversion="3.0")
+os.environ.setdefault("KERAS_BACKEND", "torch")
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # of packages that Keras imports
+    pytest.importorskip("torch")
+    keras = pytest.importorskip("keras", minversion="3.0")
 
-from fastrnn import losses, metrics, optimizers  # noqa: E402
-from fastrnn.optimizers import schedules  # noqa: E402
+import fastrnn
+from fastrnn import convert, losses, metrics, optimizers
+from fastrnn.optimizers import schedules
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -254,3 +262,48 @@ def test_padding_is_kerass(maxlen, truncating, padding):
     )
     assert ours.tolist() == theirs.tolist()
     assert ours.dtype == theirs.dtype
+
+
+# ---- a whole training ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("cell", ["SimpleRNN", "LSTM", "GRU"])
+def test_the_learning_curve_is_kerass(cell, masked):
+    rng = np.random.default_rng(0)
+    x = rng.integers(1, 20, (96, 7))
+    x[np.arange(7) < rng.integers(0, 5, 96)[:, None]] = 0
+    y = (x.max(axis=1) > 17).astype(int)
+    weights = rng.uniform(0.5, 1.5, 96)
+    models = []
+    for library in (fastrnn, keras):
+        kind = library.layers
+        model = library.Sequential(
+            [
+                kind.Embedding(20, 6, mask_zero=masked),
+                getattr(kind, cell)(8, return_sequences=True),
+                getattr(kind, cell)(5),
+                kind.Dense(1, activation="sigmoid"),
+            ]
+        )
+        model.build((None, 7))
+        optimizer = library.optimizers.Adam(0.01, global_clipnorm=1.0)
+        model.compile(
+            optimizer, "binary_crossentropy", metrics=["accuracy"], weighted_metrics=["mae"]
+        )
+        models.append(model)
+    ours, theirs = models
+    convert.from_keras(ours, theirs.get_weights())
+    histories = [
+        model.fit(
+            x, y, sample_weight=weights, batch_size=16, epochs=5, shuffle=False, verbose=0,
+            class_weight=None, validation_data=(x[:32], y[:32]),
+        ).history
+        for model in models
+    ]  # fmt: skip
+    assert histories[0].keys() == histories[1].keys()
+    for name, values in histories[0].items():
+        # 30 steps of float32, whose roundings Adam's quotients hand on.
+        assert values == pytest.approx(histories[1][name], rel=2e-4), name
+    for a, b in zip(convert.to_keras(ours), theirs.get_weights(), strict=True):
+        assert np.abs(a - b).max() < 2e-4 < np.abs(b).max()

@@ -223,6 +223,8 @@ def test_a_broken_or_foreign_checkpoint_is_an_error_and_stays(tmp_path):
     for keep in (0, 100, -1):
         path.write_bytes(good[:keep])
         refused("not a whole safetensors file")
+    with pytest.raises(ValueError, match="not a whole safetensors file"):
+        model.fit(X, Y, callbacks=[BackupAndRestore(path)], verbose=1)  # with a bar to close
     path.write_bytes(b"something else")
     refused("not a whole safetensors file")
     io.save_arrays(path, {"x": np.ones(2)})

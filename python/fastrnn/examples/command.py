@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import functools
 from collections.abc import Callable
 from pathlib import Path
@@ -95,6 +96,11 @@ def finish(model: Sequential, history: History, folder: Path) -> None:
     if not history.epoch:
         raise ValueError("the training was stopped before its first batch")
     model.save(folder / "model.safetensors")
+    # Anew: a process that was killed between two files may have left an epoch twice.
+    with open(folder / "history.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["epoch", *history.history])
+        writer.writerows(zip(history.epoch, *history.history.values(), strict=True))
     files = ["model.safetensors", "history.csv"]
     try:
         history.plot().savefig(folder / "history.png", dpi=120)
