@@ -126,6 +126,28 @@ def test_a_gradient_with_a_graph_is_the_gradient_without_one():
     assert_agree([g.detach() for g in again], plain, times=5)
 
 
+def test_a_weight_that_serves_twice_gets_each_part_of_its_gradient_once():
+    _, ours = pair("GRU", 3, 5, bidirectional=True)
+    ours.weight_hh_l0_reverse = ours.weight_hh_l0
+    x = torch.randn(4, 2, 3)
+    plain, again = (
+        torch.autograd.grad(ours(x)[0].square().sum(), ours.parameters(), create_graph=graph)
+        for graph in (False, True)
+    )
+    assert_agree([g.detach() for g in again], plain, times=5)
+
+
+@pytest.mark.parametrize("name", ["LSTM", "GRU"])
+def test_batches_of_gradients_are_the_gradients_one_by_one(name):
+    _, ours = pair(name, 3, 5, batch_first=True)
+    x = torch.randn(2, 4, 3)
+    one_by_one, at_once = (
+        torch.autograd.functional.jacobian(lambda x: ours(x)[0], x, vectorize=vectorize)
+        for vectorize in (False, True)
+    )
+    assert_agree([at_once], [one_by_one], times=5)
+
+
 def test_second_derivatives_through_dropout_are_an_error():
     f, inputs = as_function(arguments("gru", layers=2, dropout=0.5))
     with pytest.raises(RuntimeError, match="dropout between layers"):
@@ -270,8 +292,41 @@ def test_a_wrong_argument_of_the_operator_is_an_error(change, message):
         forward(*given)
 
 
-def test_the_operators_are_what_the_modules_call():
+def test_a_profiler_sees_the_operators_and_changes_no_bit():
+    _, ours = pair("LSTM", 3, 5)
+    x = torch.randn(4, 2, 3)
+    expected = outputs_and_gradients(ours, x)
     with torch.profiler.profile() as profile:
-        fastrnn.torch.LSTM(3, 5)(torch.randn(4, 2, 3))[0].sum().backward()
+        actual = outputs_and_gradients(ours, x)
     names = {event.name for event in profile.events()}
     assert {"fastrnn::recurrent", "fastrnn::recurrent_backward"} <= names
+    for a, e in zip(actual, expected, strict=True):
+        assert all(map(torch.equal, a, e))
+
+
+class Logged(torch.Tensor):
+    """A subclass that only watches."""
+
+
+@pytest.mark.parametrize("change", [lambda x: x.as_subclass(Logged), torch._neg_view])
+def test_unusual_tensors_take_the_way_through_the_dispatcher(change):
+    _, ours = pair("GRU", 3, 5)
+    x = torch.randn(4, 2, 3)
+    output = ours(change(x))[0]
+    assert type(output) is type(change(x))
+    plain = ours(change(x).as_subclass(torch.Tensor).resolve_neg())[0]
+    assert torch.equal(output.as_subclass(torch.Tensor), plain)
+
+
+def test_other_modes_see_the_operator():
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Names(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            seen.append(str(function))
+            return function(*args, **(kwargs or {}))
+
+    seen = []
+    with Names():
+        fastrnn.torch.LSTM(3, 5)(torch.randn(4, 2, 3))
+    assert seen.count("fastrnn.recurrent.default") == 1

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
+from torch.nn import Parameter
 from torch.nn.utils.rnn import PackedSequence
 
 # A step of torch.nn's GRU or RNN costs as much as packing so many bytes of weights, without and
@@ -140,7 +141,10 @@ def _why_not(x: Any, weights: list[Tensor]) -> str | None:
         return f"the input is on the device {x.device}"
     if x.layout is not torch.strided:
         return f"the input is {x.layout}"
+    compiling = torch.compiler.is_compiling()
     for weight in weights:
+        if type(weight) not in (Parameter, Tensor) and not compiling:
+            return f"a parameter is a {type(weight).__name__}"
         if weight.dtype is not dtype:
             return f"the input is {dtype}, a parameter {weight.dtype}"
         if not weight.is_cpu:
@@ -153,7 +157,7 @@ def _why_not(x: Any, weights: list[Tensor]) -> str | None:
         return "a transform of torch.func is at work"
     if torch.jit.is_tracing():  # type: ignore[attr-defined]
         return "torch.jit.trace is recording"
-    if torch.compiler.is_compiling() and torch.onnx.is_in_onnx_export():
+    if compiling and torch.onnx.is_in_onnx_export():
         return "ONNX, which has no operators of fastrnn, is being exported"
     return None
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from fastrnn.torch import _operators
+from fastrnn.torch import _autograd
 from fastrnn.torch._coverage import Call, cell_call, sequence_call
 
 __all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell"]
@@ -58,7 +58,7 @@ class Sequences(_Scriptable, nn.RNNBase):
         dropout, seed = 0.0, None
         if self.training and self.dropout > 0 and self.num_layers > 1:
             dropout, seed = self.dropout, torch.randint(2**62, (1,), device="cpu")
-        output, hn, cn, _ = _operators.run(
+        output, hn, cn, _ = _autograd.run(
             call.x,
             call.batch_sizes,
             call.h0,
@@ -88,7 +88,7 @@ class _Cell(_Scriptable, nn.RNNCellBase):
         x = call.x.view(1, -1, self.input_size)
         h0, c0 = (s if s is None else s.view(1, -1, self.hidden_size) for s in (call.h0, call.c0))
         config = (None, call.cell, 1, False, False, 0.0)
-        _, hn, cn, _ = _operators.run(x, None, h0, c0, call.weights, None, *config)
+        _, hn, cn, _ = _autograd.run(x, None, h0, c0, call.weights, None, *config)
         shape = (*call.x.shape[:-1], self.hidden_size)
         if isinstance(self, nn.LSTMCell):
             return hn.view(shape), cn.view(shape)
