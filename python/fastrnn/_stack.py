@@ -273,8 +273,11 @@ def make_plan(
     dropout: float = 0.0,
     seed: int = 0,
     training: bool = False,
+    recompute: str = "none",
+    first_step: int = 0,
+    total_steps: int = -1,
 ) -> core.Plan:
-    """Return the core's description of the call."""
+    """Return the core's description of the call; of a segment, with the place that it has."""
     return core.Plan(
         stack.cell,
         stack.dtype == np.float64,
@@ -288,4 +291,7 @@ def make_plan(
         dropout,
         seed,
         training,
+        recompute,
+        first_step,
+        total_steps,
     )

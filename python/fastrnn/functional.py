@@ -19,8 +19,9 @@ from typing import Any, Literal, SupportsIndex
 import numpy as np
 import numpy.typing as npt
 
-from fastrnn import _stack
+from fastrnn import _memory, _stack
 from fastrnn._load import core
+from fastrnn._memory import MemoryLimit, Recompute
 from fastrnn._typing import Array, Floating
 
 __all__ = [
@@ -56,15 +57,24 @@ class Cache:
     _output: Array
     _unbatched: bool
     _batch_first: bool
+    _mode: str
 
     @property
     def nbytes(self) -> int:
         """The bytes that it holds beyond x, the weights and the output."""
         return self._core.nbytes
 
+    @property
+    def recompute(self) -> str:
+        """What the backward pass computes again: "none", "gates" or "checkpoint"."""
+        return self._mode
+
     def __repr__(self) -> str:
         steps, batch = self._x.shape[:2]
-        return f"<Cache of {self._stack.cell}, T={steps}, B={batch}, {self.nbytes} bytes>"
+        return (
+            f"<Cache of {self._stack.cell}, T={steps}, B={batch}, recompute={self._mode!r}, "
+            f"{self.nbytes} bytes>"
+        )
 
 
 def _forward(
@@ -80,6 +90,8 @@ def _forward(
     seed: SupportsIndex | None,
     training: bool,
     return_cells: bool,
+    recompute: Recompute | None,
+    memory_limit: MemoryLimit | None,
 ) -> tuple[Array, Array, Array | None, Cache | None, Array | None]:
     stack = _stack.parse_weights(cell, weights, num_layers, bidirectional)
     batch_first = _stack.flag("batch_first", batch_first)
@@ -87,7 +99,7 @@ def _forward(
     return_cells = _stack.flag("return_cells", return_cells)
     sequence, unbatched = _stack.parse_input(x, stack, batch_first)
     steps, batch = sequence.shape[:2]
-    plan = _stack.make_plan(
+    arguments = (
         stack,
         steps,
         batch,
@@ -96,6 +108,11 @@ def _forward(
         _stack.mask_seed(seed) if dropout or seed is not None else 0,
         training,
     )
+    request = _memory.parse(recompute, memory_limit)
+    if training:
+        mode, plan = request.choose(lambda mode: _stack.make_plan(*arguments, mode))
+    else:
+        mode, plan = "none", _stack.make_plan(*arguments)
     h0, c0 = _stack.parse_state(state, stack, batch, unbatched)
     row_first = batch_first and not unbatched
     output = _stack.empty_sequence(steps, batch, stack.output_size, stack.dtype, row_first)
@@ -106,7 +123,7 @@ def _forward(
     cache = None
     if kept is not None:
         output.flags.writeable = False
-        cache = Cache(plan, kept, stack, sequence, h0, c0, output, unbatched, row_first)
+        cache = Cache(plan, kept, stack, sequence, h0, c0, output, unbatched, row_first, mode)
     if unbatched:
         hn = hn[:, 0]
         cn = None if cn is None else cn[:, 0]
@@ -189,6 +206,8 @@ def lstm_forward(
     seed: int | None = None,
     training: bool = True,
     return_cells: bool = False,
+    recompute: Recompute | None = None,
+    memory_limit: MemoryLimit | None = None,
 ) -> Any:
     """Run a stack of LSTM layers over whole sequences.
 
@@ -223,6 +242,13 @@ def lstm_forward(
         Whether to return a cache for `lstm_backward`, and to apply dropout.
     return_cells : bool
         Whether to return every c_t of the last layer too.
+    recompute : {"none", "gates", "checkpoint", "auto"}, optional
+        What the cache does not keep and the backward pass computes again, to the same bits: nothing
+        (the default), the gates, or the gates and most of c. "auto" takes the first of these that
+        keeps to ``memory_limit``; ``cache.recompute`` says which.
+    memory_limit : int or str, optional
+        The most bytes that the cache may hold, such as "512MB"; given alone it means "auto". By
+        default "auto" takes half of the memory that is available at the call.
 
     Returns
     -------
@@ -253,6 +279,8 @@ def lstm_forward(
         seed,
         training,
         return_cells,
+        recompute,
+        memory_limit,
     )
     if return_cells:
         return output, (hn, cn), cache, cells
@@ -313,6 +341,8 @@ def gru_forward(
     dropout: float = 0.0,
     seed: int | None = None,
     training: bool = True,
+    recompute: Recompute | None = None,
+    memory_limit: MemoryLimit | None = None,
 ) -> tuple[Array, Array, Cache | None]:
     """Run a stack of GRU layers over whole sequences, the reset gate after the product.
 
@@ -335,6 +365,8 @@ def gru_forward(
         seed,
         training,
         False,
+        recompute,
+        memory_limit,
     )
     return output, hn, cache
 
@@ -364,6 +396,8 @@ def rnn_forward(
     dropout: float = 0.0,
     seed: int | None = None,
     training: bool = True,
+    recompute: Recompute | None = None,
+    memory_limit: MemoryLimit | None = None,
 ) -> tuple[Array, Array, Cache | None]:
     """Run a stack of Elman RNN layers (Elman 1990) over whole sequences.
 
@@ -387,6 +421,8 @@ def rnn_forward(
         seed,
         training,
         False,
+        recompute,
+        memory_limit,
     )
     return output, hn, cache
 
