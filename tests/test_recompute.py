@@ -135,9 +135,9 @@ def test_a_cache_holds_what_the_documentation_says(cell):
 
 @modes
 def test_inner_layers_keep_their_output_once(mode):
-    case = Case("gru", T=100, B=4, I=3, H=32, layers=3, dtype="float32")
+    case = Case("gru", T=100, B=4, I=3, H=32, layers=3, bidirectional=True, dtype="float32")
     cache = run_forward(case, recompute=mode, dropout=0.5, seed=SEED).cache
-    assert cache.nbytes == 2 * 100 * 4 * 32 * 4
+    assert cache.nbytes == 2 * 100 * 4 * 64 * 4
 
 
 # ---- the choice ----------------------------------------------------------------------------------

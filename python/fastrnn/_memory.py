@@ -9,15 +9,15 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
 from fastrnn import _check
-from fastrnn._load import core
 
 Recompute = Literal["none", "gates", "checkpoint", "auto"]
 MemoryLimit = int | str
+Prepared = TypeVar("Prepared")
 
 MODES = ("none", "gates", "checkpoint")
 """From the fastest to the one that keeps least."""
@@ -32,8 +32,13 @@ class Request(NamedTuple):
     mode: str  # one of MODES, or "auto"
     limit: int | None  # bytes; None: `default_limit` for "auto", else none
 
-    def choose(self, plan_of: Callable[[str], core.Plan]) -> tuple[str, core.Plan]:
-        """Return the mode to run in and its plan; of "auto" the first that keeps to the limit.
+    def choose(self, prepare: Callable[[str], tuple[Prepared, int]]) -> tuple[str, Prepared]:
+        """Return the mode to run in, of "auto" the first that keeps to the limit, and its plan.
+
+        Parameters
+        ----------
+        prepare : function (mode)
+            Returns the plan for a mode and the bytes that its cache holds.
 
         Raises
         ------
@@ -41,14 +46,14 @@ class Request(NamedTuple):
             If none of them does.
         """
         if self.mode != "auto":
-            return self.mode, plan_of(self.mode)
+            return self.mode, prepare(self.mode)[0]
         limit = default_limit() if self.limit is None else self.limit
         for mode in MODES:
-            plan = plan_of(mode)
-            if plan.cache_nbytes <= limit:
-                return mode, plan
+            prepared, nbytes = prepare(mode)
+            if nbytes <= limit:
+                return mode, prepared
         raise ValueError(
-            f'memory_limit: expected at least {plan.cache_nbytes} bytes, which "checkpoint" keeps '
+            f'memory_limit: expected at least {nbytes} bytes, which "checkpoint" keeps '
             f"of this call, got {limit}"
         )
 

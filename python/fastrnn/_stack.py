@@ -258,6 +258,14 @@ def as_given(array: Array, unbatched: bool, batch_first: bool) -> Array:
     return array.transpose(1, 0, 2) if batch_first else array
 
 
+def given_shape(shape: tuple[int, int, int], unbatched: bool, batch_first: bool) -> tuple[int, ...]:
+    """Return what `as_given` makes of a shape."""
+    steps, batch, width = shape
+    if unbatched:
+        return (steps, width)
+    return (batch, steps, width) if batch_first else shape
+
+
 def as_internal(array: Array, unbatched: bool, batch_first: bool) -> Array:
     """Undo `as_given`."""
     if unbatched:
