@@ -83,13 +83,15 @@ private:
         t.h_prev_offset.resize(t.h_offset.size());
         for (index s = schedule_.chunk_begin(c); s < schedule_.chunk_end(c); ++s) {
             const index rows = share.rows(schedule_.active[s]);
+            const index* before;
+            this->h_before(s, h_, before);
             for (index j = 0; j < rows; ++j) {
                 const index i = share.row[j], token = this->token_in_chunk(s) + i;
                 t.own.push_back(token);
                 t.x_offset.push_back(s * x_.step + x_.offset[i]);
                 t.gates_offset.push_back(token * width_);
                 t.h_offset[token] = s * h_.step + h_.offset[i];
-                t.h_prev_offset[token] = s > 0 ? t.h_offset[token] - h_.step : this->h0_offset_[i];
+                t.h_prev_offset[token] = before[i] + (s > 0 ? (s - 1) * h_.step : 0);
             }
             if (s == 0) t.of_first_step = rows;
         }
