@@ -9,7 +9,8 @@ activations
     the input: what a library holds besides what goes in and out. By segments nothing but a
     segment goes in and out, and all of it counts.
 seconds
-    Of the step, the best of those that fit into some seconds; short steps are repeated.
+    Of the step, the best of those that fit into some seconds, and of those measured before. With
+    ``--memory-only``, for machines that others use, it is not measured.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ ROOT = Path(__file__).parents[1]
 PLACE = ROOT / "docs/img/memory"
 BATCH, SIZE = 8, 256
 LENGTHS = (1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000)
-MOST_BYTES = 12 << 30  # what a step in memory may need here; longer rows are left out
-SECONDS = 6.0
+MOST_BYTES = 9 << 30  # what a step in memory may need here; longer rows are left out
+SECONDS = 2.0
 THREADS = 2
 PIECE = 4096  # steps of the random arrays that segments are cut from
 
@@ -80,7 +81,7 @@ def jobs() -> Iterator[Job]:
 # ---- one measurement, in a process of its own ----------------------------------------------------
 
 
-def measure(job: Job) -> dict[str, Any]:
+def measure(job: Job, memory_only: bool) -> dict[str, Any]:
     """Seconds and bytes of a training step."""
     small = replace(job, steps=2)
     make = by_segments if job.mode == "segments" else in_memory
@@ -90,11 +91,10 @@ def measure(job: Job) -> dict[str, Any]:
     Path("/proc/self/clear_refs").write_text("5")  # the highest begins anew
     seconds = [timed(step)]
     peak = resident("VmHWM") - before
-    while sum(seconds) < SECONDS:
+    while not memory_only and sum(seconds) < SECONDS:
         seconds.append(timed(step))
     return {
-        "seconds": min(seconds),
-        "samples": seconds,
+        "seconds": None if memory_only else min(seconds),
         "activations": max(0, peak - in_and_out),
         "process": resident("VmHWM"),
     }
@@ -151,9 +151,10 @@ def by_segments(job: Job) -> tuple[Callable[[], object], int]:
 # ---- all of them ---------------------------------------------------------------------------------
 
 
-def run(job: Job) -> dict[str, Any] | None:
+def run(job: Job, memory_only: bool) -> dict[str, Any] | None:
     """Measure in another process; None if it was killed for its memory."""
     command = [sys.executable, __file__, "--job", json.dumps(asdict(job))]
+    command += ["--memory-only"] if memory_only else []
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     if done.returncode < 0:
         return None
@@ -168,11 +169,12 @@ def main() -> None:
         "--only", default="", help=f"regular expression over {next(jobs()).label!r}"
     )
     parser.add_argument("--again", action="store_true", help="measure what is there already")
+    parser.add_argument("--memory-only", action="store_true", help="without times")
     parser.add_argument("--draw", action="store_true", help="measure nothing")
     parser.add_argument("--job", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.job:
-        print(json.dumps(measure(Job(**json.loads(arguments.job)))))
+        print(json.dumps(measure(Job(**json.loads(arguments.job)), arguments.memory_only)))
         return
     file = PLACE.with_suffix(".json")
     document = json.loads(file.read_text()) if file.exists() else {"rows": []}
@@ -182,13 +184,18 @@ def main() -> None:
             continue
         if job.bytes_needed > MOST_BYTES or (job.label in rows and not arguments.again):
             continue
-        found = run(job)
+        found = run(job, arguments.memory_only)
         if found is None:
             print(f"{job.label:36} not enough memory")
             continue
+        before = rows.get(job.label, {}).get("seconds")
+        if before is not None:
+            found["seconds"] = min(before, found["seconds"] or before)
         rows[job.label] = found
-        micro = 1e6 * found["seconds"] / job.steps
-        print(f"{job.label:36} {found['activations'] / 2**20:10.1f} MiB {micro:8.1f} us/step")
+        micro = (
+            "" if arguments.memory_only else f"{1e6 * found['seconds'] / job.steps:8.1f} us/step"
+        )
+        print(f"{job.label:36} {found['activations'] / 2**20:10.1f} MiB {micro}", flush=True)
         order = {each.label: place for place, each in enumerate(jobs())}
         ordered = sorted(rows, key=lambda label: order.get(label, len(order)))
         document = {
@@ -238,7 +245,12 @@ def draw(document: dict[str, Any]) -> None:
             mib = np.array([max(row["activations"] / 2**20, 1.0) for row in rows])
             style = {"color": colour, "marker": marker, "ms": 4, "lw": 1.3, "label": label}
             memory.plot(steps, mib, **style)
-            speed.plot(steps, [1e6 * row["seconds"] / row["steps"] for row in rows], **style)
+            timed_rows = [row for row in rows if row["seconds"]]
+            speed.plot(
+                [row["steps"] for row in timed_rows],
+                [1e6 * row["seconds"] / row["steps"] for row in timed_rows],
+                **style,
+            )
         memory.set_title(titles[cell], fontsize=10)
         memory.set_yscale("log")
         memory.set_xscale("log")
