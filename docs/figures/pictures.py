@@ -1,6 +1,6 @@
-"""The pictures of docs/tutorial.md, from what docs/figures/measure.py measured.
+"""The pictures of docs/tutorial.md, from what docs/figures/experiments.py measured.
 
-    python docs/figures/draw.py     # docs/img/tutorial_*.png, from the JSON files beside them
+python docs/figures/pictures.py     # docs/img/tutorial_*.png, from the JSON files beside them
 """
 
 from __future__ import annotations
@@ -14,8 +14,17 @@ from typing import Any
 IMAGES = Path(__file__).parents[1] / "img"
 WIDTH = 9.4  # inches, as the bench's pictures
 # Of Okabe and Ito; the cells have the colours that they have in the bench's pictures.
-COLOURS = {"lstm": "#0072B2", "gru": "#D55E00", "rnn": "#009E73", "lstm, forget bias 0": "#CC79A7", "lstm, chrono": "#E69F00"}
-NAMES = {"lstm": "LSTM", "gru": "GRU", "rnn": "RNN", "lstm, forget bias 0": "LSTM, forget bias 0", "lstm, chrono": "LSTM, chrono"}
+SERIES = {
+    "lstm": ("LSTM, forget bias 1", "#0072B2"),
+    "lstm, forget bias 0": ("LSTM, forget bias 0", "#CC79A7"),
+    "lstm, chrono": ("LSTM, chrono", "#E69F00"),
+    "gru": ("GRU", "#D55E00"),
+    "rnn": ("RNN", "#009E73"),
+}
+LINES: dict[str, tuple[str, dict[str, Any]]] = {
+    "val_": ("test reviews", {"marker": "o"}),
+    "": ("training reviews", {"ls": ":", "marker": "o", "mfc": "white"}),
+}
 GREY = "#555555"
 
 
@@ -36,16 +45,15 @@ def draw(images: Path) -> None:
 
 def curves(measured: dict[str, Any]) -> Any:
     """Loss and accuracy of each epoch, on the reviews trained on and on the others."""
-    figure = _figure(3.6)
+    figure = _figure(3.7)
     panels = figure.subplots(1, 2)
-    figure.subplots_adjust(left=0.055, right=0.985, bottom=0.2, top=0.8, wspace=0.14)
+    figure.subplots_adjust(left=0.055, right=0.985, bottom=0.23, top=0.8, wspace=0.14)
     for panel, key in zip(panels, ("loss", "accuracy"), strict=True):
         for name, rows in measured["curves"].items():
             epochs = [row["epoch"] + 1 for row in rows]
-            for prefix, style in (("", {"ls": ":", "marker": "o", "mfc": "white"}),
-                                  ("val_", {"marker": "o"})):  # fmt: skip
+            for prefix, style in LINES.items():
                 values = [row[prefix + key] for row in rows]
-                panel.plot(epochs, values, color=COLOURS[name], lw=1.4, ms=3.5, **style)
+                panel.plot(epochs, values, color=SERIES[name][1], lw=1.4, ms=3.5, **style[1])
         panel.set_xticks(epochs)
         panel.set_xlabel("epoch", fontsize=8)
         panel.set_title(key, fontsize=8.5)
@@ -53,9 +61,7 @@ def curves(measured: dict[str, Any]) -> Any:
     panels[0].set_ylim(bottom=0)
     panels[1].set_ylim(0.45, 1)
     panels[1].axhline(0.5, color="#444444", lw=0.8)
-    _head(figure, "the tutorial's model, epoch by epoch", list(measured["curves"]), {
-        "test reviews": {"marker": "o"}, "training reviews": {"ls": ":", "marker": "o", "mfc": "white"},
-    })  # fmt: skip
+    _head(figure, "the tutorial's model, epoch by epoch", list(measured["curves"]), LINES.values())
     _foot(figure, measured, "the training's figures are means over an epoch with Dropout at work")
     return figure
 
@@ -70,8 +76,8 @@ def gradients(measured: dict[str, Any]) -> Any:
         for name, found in measured["gradients"].items():
             rows, distances = found[when], range(len(found[when]))
             low, middle, high = ([row[q] for row in rows] for q in ("low", "median", "high"))
-            panel.fill_between(distances, low, high, color=COLOURS[name], alpha=0.18, lw=0)
-            panel.plot(distances, middle, color=COLOURS[name], lw=1.6)
+            panel.fill_between(distances, low, high, color=SERIES[name][1], alpha=0.18, lw=0)
+            panel.plot(distances, middle, color=SERIES[name][1], lw=1.6)
         panel.set_yscale("log")
         panel.set_ylim(1e-12, 10)
         panel.set_xlim(0, len(rows) - 1)
@@ -79,7 +85,11 @@ def gradients(measured: dict[str, Any]) -> Any:
         panel.set_title(title, fontsize=8.5)
         _plain(panel)
     _head(figure, "|dL/dh(T-k)| by |dL/dh(T)|", list(measured["gradients"]))
-    _foot(figure, measured, "second layer of the tutorial's model; median and quartiles of the reviews")
+    _foot(
+        figure,
+        measured,
+        "second layer of the tutorial's model; median and quartiles of the reviews",
+    )
     return figure
 
 
@@ -109,7 +119,7 @@ def gates(measured: dict[str, Any]) -> Any:
         bar.ax.tick_params(labelsize=7, length=2)
         bar.outline.set_visible(False)
     answer = panels[-1]
-    answer.plot(measured["probability"], "o-", color=COLOURS["lstm"], lw=1.4, ms=4)
+    answer.plot(measured["probability"], "o-", color=SERIES["lstm"][1], lw=1.4, ms=4)
     answer.axhline(0.5, color="#444444", lw=0.8)
     answer.set_ylim(0, 1)
     answer.set_title("the model's answer so far: probability of a positive review", fontsize=8.5,
@@ -147,14 +157,17 @@ def _head(
     figure: Any,
     title: str,
     series: Iterable[str] = (),
-    styles: dict[str, dict[str, Any]] | None = None,
+    styles: Iterable[tuple[str, dict[str, Any]]] = (),
 ) -> None:
     """Put the title on top, and beside it what colours and kinds of lines stand for."""
     height = figure.get_figheight()
     text = figure.text(0.012, 1 - 0.1 / height, title, fontsize=10, va="top", weight="bold")
     lines: Any = importlib.import_module("matplotlib.lines")
-    handles = [lines.Line2D([], [], color=COLOURS[name], label=NAMES[name]) for name in series]
-    for label, style in (styles or {}).items():
+    handles = [
+        lines.Line2D([], [], color=colour, label=label)
+        for label, colour in (SERIES[name] for name in SERIES if name in series)
+    ]
+    for label, style in styles:
         handles.append(lines.Line2D([], [], color=GREY, lw=1.4, ms=3.5, label=label, **style))
     if handles:
         end = text.get_window_extent(figure.canvas.get_renderer())
@@ -171,8 +184,10 @@ def _head(
 
 
 def _foot(figure: Any, measured: dict[str, Any], remark: str) -> None:
-    source = f"{measured['data']}; fastrnn {measured['fastrnn']}, {measured['isa']}, seed {measured['seed']}"
-    text = f"{remark}\n{source}; {measured['date']}"
+    text = (
+        f"{remark}\n{measured['data']}; fastrnn {measured['fastrnn']}, {measured['isa']}, "
+        f"seed {measured['seed']}; {measured['date']}"
+    )
     figure.text(0.012, 0.07 / figure.get_figheight(), text, fontsize=7, color=GREY, va="bottom")
 
 

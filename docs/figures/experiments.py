@@ -1,10 +1,9 @@
 """What the pictures of docs/tutorial.md show, measured: docs/img/tutorial_*.json.
 
-    python docs/figures/measure.py --data aclImdb     # half an hour on two cores
-    python docs/figures/draw.py                       # the pictures, from the JSON files
-
-``--data`` takes what `fastrnn sentiment --data` takes; without it the public archive is downloaded
-once. The trained models are kept in ``--runs`` and used again by the next run.
+``python docs/figures/experiments.py --data aclImdb`` needs less than half an hour on two cores;
+then docs/figures/pictures.py draws. ``--data`` takes what `fastrnn sentiment --data` takes; without
+it the public archive is downloaded once. The trained models are kept in the folder ``--runs`` and
+used again by the next run.
 """
 
 from __future__ import annotations
@@ -165,7 +164,8 @@ def gradients_back(model: fastrnn.Sequential, cell: str, ids: Any) -> list[dict[
     for x_t in x:
         _, state, cache = forward(x_t[None], second.parameters, state)
         caches.append(cache)
-    dh = np.broadcast_to(dense.parameters["weight"], (1, len(ids), second.units)).copy()
+    weight = dense.parameters["weight"]
+    dh = np.broadcast_to(weight, (1, len(ids), weight.size)).copy()
     dstate: Any = (dh, np.zeros_like(dh)) if cell == "lstm" else dh
     norms = [_norms(dstate)]
     for cache in reversed(caches[1:]):
@@ -224,9 +224,7 @@ def _sigmoid(x: Any) -> Any:
 def measure(data: Data, epochs: int, runs: Path, images: Path) -> None:
     """Train what has not been trained yet and write the three JSON files."""
     small = small_model()
-    history = trained(
-        small, data, SHORT, runs / "small", maxlen=FURTHER, learning_rate=0.003
-    )
+    history = trained(small, data, SHORT, runs / "small", maxlen=FURTHER, learning_rate=0.003)
     gates = {"test_accuracy": history[SHORT - 1]["val_accuracy"]}
     _write(images / "tutorial_gates.json", gates | gates_over(small, data.tokenizer, REVIEW))
 
@@ -239,14 +237,18 @@ def measure(data: Data, epochs: int, runs: Path, images: Path) -> None:
         history = trained(model, data, epochs if shown else SHORT, runs / name)
         if shown:
             curves[name] = history
-        gradients[name] = {"before": before, "after": gradients_back(model, cell, followed)}
+        gradients[name] = {
+            "before": before,
+            "after": gradients_back(model, cell, followed),
+            "test_accuracy": history[SHORT - 1]["val_accuracy"],
+        }
         _write(images / "tutorial_curves.json", {"curves": curves})
         _write(images / "tutorial_gradients.json", {"gradients": gradients})
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
     source = {
-        "made_by": "docs/figures/measure.py",
+        "made_by": "docs/figures/experiments.py",
         "date": date.today().isoformat(),
         "fastrnn": fastrnn.__version__,
         "isa": runtime.get_isa(),
