@@ -29,6 +29,10 @@ def displayed(page):
     return re.findall(r"^\$\$\n(.*?)^\$\$$", page, re.M | re.S)
 
 
+def prose(page):
+    return re.sub(r"^(```.*?^```|\$\$.*?^\$\$)$|`[^`]*`", "", page, flags=re.M | re.S)
+
+
 @pytest.fixture(scope="module", params=EDITIONS)
 def names(request, tmp_path_factory):
     """What an edition's pieces of Python define, run one after another beside made reviews."""
@@ -101,7 +105,7 @@ def test_equations_have_nothing_that_github_takes_for_markdown(page):
     """Markdown unescapes a backslash before punctuation, and takes * for emphasis; a formula within
     a line ends before white space or ASCII punctuation."""
     assert page.count("$$") == 2 * len(displayed(page))
-    text = re.sub(r"^(```.*?^```|\$\$.*?^\$\$)$|`[^`]*`", "", page, flags=re.M | re.S)
+    text = prose(page)
     inline = re.findall(r"(.?)\$([^$]+)\$(.?)", text)
     assert text.count("$") == 2 * len(inline)
     for before, equation, after in inline:
@@ -115,7 +119,7 @@ def test_equations_have_nothing_that_github_takes_for_markdown(page):
 @pytest.mark.parametrize("page", PAGES.values(), ids=EDITIONS)
 def test_emphasis_ends_where_markdown_sees_the_end(page):
     """Asterisks after punctuation close only before white space or other punctuation."""
-    for strong, after in re.findall(r"\*\*([^*]+)\*\*(\w?)", page):
+    for strong, after in re.findall(r"\*\*([^*]+)\*\*(\w?)", prose(page)):
         assert not (after and unicodedata.category(strong[-1]).startswith("P")), strong
 
 
