@@ -145,3 +145,13 @@ def test_the_table_of_accuracies_is_what_was_measured(page):
         curve = curves[cell.lower()]
         measured = curve[1]["val_accuracy"], curve[-1]["val_accuracy"], curve[-1]["accuracy"]
         assert shown == [f"{value:.3f}" for value in measured]
+
+
+def test_the_pages_initializer_is_the_chrono_papers(names):
+    layer = names["LSTM"](50, unit_forget_bias=False, bias_initializer=names["chrono"](400))
+    layer.ensure_built((None, None, 3))
+    i, f, g, o = layer.parameters["bias_ih_l0"].reshape(4, 50)
+    assert np.array_equal(i, -f)
+    assert 0 <= f.min() < f.max() <= np.log(399)
+    assert not g.any()
+    assert not o.any()
