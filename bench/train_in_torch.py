@@ -57,7 +57,7 @@ def train(
     every = [*callbacks, CSVLogger(folder / "history.csv"), history]
     tell(every, "set_model", model)
     tell(every, "set_params", {"epochs": epochs, "steps": None, "verbose": 2})
-    tell(every, "on_train_begin")
+    tell(every, "on_train_begin", {})
     batches = as_batches(x, y, batch_size, shuffle=True)
     validation = _batches(validation_data, batch_size)
     for epoch in range(epochs):
@@ -76,7 +76,7 @@ def train(
         tell(every, "on_epoch_end", epoch, logs)
         shown = " ".join(f"{name} {value:.4f}" for name, value in logs.items())
         click.echo(f"Epoch {epoch + 1}/{epochs}: {shown} ({seconds:.1f} s of training)")
-    tell(every, "on_train_end")
+    tell(every, "on_train_end", {})
     return history
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from fastrnn import _check, losses, metrics, optimizers, prediction, training
 from fastrnn._trainable import Trainable
 from fastrnn._typing import Floating
@@ -272,12 +274,17 @@ def _validation(data: Any, batch_size: int) -> Batches:
     if isinstance(data, tuple) and len(data) in (2, 3):
         weight = data[2] if len(data) == 3 else None
         return as_batches(data[0], data[1], batch_size, sample_weight=weight)
+    if isinstance(data, np.ndarray):
+        raise TypeError("validation_data: expected (x, y) or batches, got one array")
     return as_batches(data, None, batch_size)
 
 
 def _class_weight(class_weight: Mapping[int, float]) -> dict[int, float]:
     if not isinstance(class_weight, Mapping):
         raise TypeError(f"class_weight: expected a dict, got {class_weight!r}")
+    for label in class_weight:
+        if not isinstance(label, int | np.integer):
+            raise TypeError(f"class_weight: expected classes as ints, got {label!r}")
     return {
         int(label): _check.real(f"class_weight[{label!r}]", weight)
         for label, weight in class_weight.items()

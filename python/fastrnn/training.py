@@ -47,13 +47,13 @@ def fit(model: Trainer, plan: Plan) -> History:
     source = _Source("x", plan.batches, plan.steps_per_epoch)
     with CtrlC() as ctrl_c:
         try:
-            tell(every, "on_train_begin")
+            tell(every, "on_train_begin", {})
             # A training that is gone on with has its first epochs in the history already.
             first = history.epoch[-1] + 1 if history.epoch else plan.initial_epoch
             for epoch in range(first, plan.epochs):
                 if model.stop_training or ctrl_c.pressed:
                     break
-                tell(every, "on_epoch_begin", epoch)
+                tell(every, "on_epoch_begin", epoch, {})
                 logs = _train_epoch(model, source, plan.class_weight, every, ctrl_c)
                 if logs is None:
                     break
@@ -64,7 +64,7 @@ def fit(model: Trainer, plan: Plan) -> History:
             history.interrupted = ctrl_c.pressed
             history.complete = not ctrl_c.pressed
         finally:
-            tell(every, "on_train_end")
+            tell(every, "on_train_end", {})
     return history
 
 
@@ -94,7 +94,7 @@ def _train_epoch(
     stopped = False
     try:
         for number, batch in enumerate(source.epoch()):
-            tell(callbacks, "on_train_batch_begin", number)
+            tell(callbacks, "on_train_batch_begin", number, {})
             step = train_step(model, batch, class_weight)
             averages.update(step)
             tell(callbacks, "on_train_batch_end", number, {"loss": step.loss.value})
@@ -116,13 +116,13 @@ def evaluate(
     steps: int | None = None,
 ) -> Logs:
     """Return the figures over ``batches``; a state carried by training is left as it was."""
-    tell(callbacks, "on_test_begin")
+    tell(callbacks, "on_test_begin", {})
     averages = Averages(model)
     states = model.get_states()
     model.reset_states()
     try:
         for number, batch in enumerate(_Source("x", batches, steps).epoch()):
-            tell(callbacks, "on_test_batch_begin", number)
+            tell(callbacks, "on_test_batch_begin", number, {})
             step = test_step(model, batch)
             averages.update(step)
             tell(callbacks, "on_test_batch_end", number, {"loss": step.loss.value})
