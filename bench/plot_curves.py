@@ -11,6 +11,7 @@ import csv
 import importlib
 import json
 from collections.abc import Mapping
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -60,19 +61,10 @@ def draw(curves: Curves, path: Path) -> None:
         1, len(curves), figsize=(3.1 * len(curves), 2.8), layout="constrained", squeeze=False
     )
     for axes, (example, lines) in zip(panels[0], curves.items(), strict=True):
-        for label, values in lines.items():
-            which = labels.index(label)
+        for (label, values), dashes in zip(lines.items(), cycle(("-", "--", ":"))):
+            colour = COLOURS[labels.index(label) % len(COLOURS)]
             epochs = range(1, len(values) + 1)
-            # Curves that lie on each other are both seen: the later one is thinner.
-            axes.plot(
-                epochs,
-                values,
-                marker="o",
-                ms=5 - which % 2 * 2,
-                lw=2.4 - which % 2 * 1.4,
-                color=COLOURS[which % len(COLOURS)],
-                label=label,
-            )
+            axes.plot(epochs, values, dashes, marker="o", ms=3.5, lw=1.5, color=colour, label=label)
         longest = max(map(len, lines.values()))
         axes.set_xticks(range(1, longest + 1, 1 + longest // 8))
         axes.set_title(FIGURES[example][1], fontsize=9.5)
