@@ -40,7 +40,7 @@ def fit(model: Trainer, plan: Plan) -> History:
     """Train ``model``: see `Trainer.fit`."""
     history = model.history = History()
     every = _in_order(plan, history)
-    steps = plan.steps_per_epoch or _length(plan.batches)
+    steps = plan.steps_per_epoch or length(plan.batches)
     tell(every, "set_model", model)
     tell(every, "set_params", {"epochs": plan.epochs, "steps": steps, "verbose": plan.verbose})
     model.stop_training = False
@@ -240,7 +240,7 @@ class _Source:
         self._name, self._batches, self._asked = name, batches, steps
         self._left: Iterator[Any] | None = None
         self._epochs = 0
-        self.steps = steps or _length(batches)
+        self.steps = steps or length(batches)
 
     def epoch(self) -> Iterator[Any]:
         """Yield one epoch's batches."""
@@ -274,5 +274,6 @@ class _Source:
                 return
 
 
-def _length(batches: Batches) -> int | None:
+def length(batches: Batches) -> int | None:
+    """Return how many batches there are, None where it is not known."""
     return len(batches) if isinstance(batches, Sized) else None
