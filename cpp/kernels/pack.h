@@ -21,7 +21,9 @@ void pack_register(const T* const (&rows)[lanes<T>], index k, T* packed, index p
         Vec<T> square[L];
         FASTRNN_UNROLL
         for (int lane = 0; lane < L; ++lane) {
-            square[lane] = rows[lane] ? load(rows[lane] + p) : zero<T>();
+            square[lane] = zero<T>();
+            if (!rows[lane]) continue;
+            square[lane] = load(rows[lane] + p);
             __builtin_prefetch(rows[lane] + p + fetched_columns);
         }
         transpose<T>(square);
@@ -83,11 +85,11 @@ void pack_gates_transposed(const PackGates<T>& a, index column_begin, index colu
     for (index n = column_begin; n < column_end; n += a.panel * L) {
         const index columns = smaller(a.panel * L, column_end - n), width = round_up(columns, L);
         for (index u = a.unit_begin; u < a.unit_end; ++u) {
+            const index end = smaller(a.hidden, (u + 1) * L);
             for (int g = 0; g < a.gates; ++g) {
-                for (int lane = 0; lane < L; ++lane, to += width) {
-                    const index unit = u * L + lane;
-                    const T* from = a.weight + (a.gate[g] * a.hidden + unit) * a.stride + n;
-                    copy_row(from, unit < a.hidden ? columns : 0, width, to);
+                for (index unit = u * L; unit < end; ++unit, to += width) {
+                    copy_row(a.weight + (a.gate[g] * a.hidden + unit) * a.stride + n, columns,
+                             width, to);
                 }
             }
         }

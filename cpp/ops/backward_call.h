@@ -18,7 +18,7 @@ struct BackwardWorkspace {
                       index threads, index input) {
         const Schedule& schedule = plan.schedule;
         const index L = table.lanes, hidden = plan.shape.hidden_size, units = ceil_div(hidden, L);
-        const index width = cell.slots * L, terms = units * cell.gates * L,
+        const index width = cell.slots * L, terms = hidden * cell.gates,
                     states = units * schedule.batch * L;
         index tokens = 0;
         for (index c = 0; c < schedule.chunks(); ++c)
