@@ -161,6 +161,63 @@ def test_what_else_is_in_the_batch_changes_no_bit(name):
             assert torch.equal(ours(x[:, i : i + 1])[0], together[:, i : i + 1])
 
 
+def test_a_parameter_may_be_replaced():
+    theirs, ours = pair("LSTM", I, H)
+    x, new = torch.randn(T, B, I), torch.nn.Parameter(torch.randn(4 * H, H))
+    for module in (theirs, ours):
+        with torch.no_grad():
+            module.weight_ih_l0.set_(torch.ones(4 * H, I))  # another storage
+        module.bias_ih_l0.data = torch.ones(4 * H)
+        del module.weight_hh_l0
+        module.weight_hh_l0 = new
+    assert_same_answers(theirs, ours, x)
+
+
+def wrong_calls(module, cell):
+    """(name, arguments) of calls that cannot be right, for sequences [T, B, I] or cells [B, I]."""
+    lstm = isinstance(module, torch.nn.LSTM | torch.nn.LSTMCell)
+    lead, layers = ((), ()) if cell else ((T,), (1 if module.num_layers == 1 else 2,))
+
+    def state(batch=B, size=H, layers=layers):
+        return torch.zeros(*layers, batch, size)
+
+    def call(x, h, c=None):
+        c = h if c is None else c
+        return (x, (h, c) if lstm else h)
+
+    x = torch.zeros(*lead, B, I)
+    yield "features", (x[..., :-1],)
+    yield "batch", call(x[..., :-1, :], state())
+    yield "state's batch", call(x, state(B - 1))
+    yield "state's batch of one", call(x, state(1))
+    yield "state's size", call(x, state(size=H + 1))
+    yield "state's rank", call(x, state().unsqueeze(0))
+    yield "input's rank", (x.unsqueeze(0),)
+    yield "integers", (x.long(),)
+    if not cell:
+        yield "layers", call(x, state(layers=(3,)))
+        yield "no steps", (x[:0],)
+        yield "unbatched state", call(x, state()[:, 0])
+        yield "unbatched input", call(x[:, 0], state())
+    if lstm:
+        yield "c's size", call(x, state(), state(size=H - 1))
+        yield "h's batch", call(x, state(B - 1), state())
+
+
+@pytest.mark.parametrize("num_layers", [1, 2])
+@pytest.mark.parametrize("name", SEQUENCES + CELLS)
+def test_a_wrong_call_raises_torch_nns_error(name, num_layers):
+    cell = name in CELLS
+    theirs, ours = pair(name, I, H, **({} if cell else {"num_layers": num_layers}))
+    for what, args in wrong_calls(theirs, cell):
+        errors = []
+        for module in (theirs, ours):
+            with always_fastrnn(), pytest.raises((RuntimeError, ValueError)) as error:
+                module(*args)
+            errors.append((type(error.value), str(error.value)))
+        assert errors[0] == errors[1], what
+
+
 # ---- dropout between layers ----------------------------------------------------------------------
 
 
@@ -179,9 +236,10 @@ def test_dropout_follows_the_seed_and_is_on_in_training_alone(name, grad):
     assert not torch.equal(output(1), output(2))
     torch.manual_seed(1)
     assert not torch.equal(ours(x)[0], ours(x)[0])
-    plain = fastrnn.torch.restore(copy.deepcopy(ours).eval())
-    assert plain.swapped
     ours.eval()
+    assert torch.equal(output(1), output(2))
+    ours.train()
+    ours.dropout = 0.0
     assert torch.equal(output(1), output(2))
 
 

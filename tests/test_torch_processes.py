@@ -25,7 +25,7 @@ needs_distributed = pytest.mark.skipif(
 def python(*arguments):
     """What a new interpreter with these arguments prints; it must end well."""
     command = [sys.executable, *map(str, arguments)]
-    process = subprocess.run(command, capture_output=True, text=True, timeout=180)
+    process = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert process.returncode == 0, process.stdout + process.stderr
     return process.stdout
 
@@ -65,7 +65,7 @@ def test_the_sentiment_example_learns_in_one_process_and_in_two(tmp_path, launch
 def test_workers_of_a_data_loader_give_the_same_bits_on_one_thread(method):
     code = f"import sys; sys.path.insert(0, {str(TESTS)!r}); import torch_loader as t"
     code += f"; t.main({method!r}) if __name__ == '__main__' else None"
-    assert output_of(code, timeout=120) == "True {1} 2"
+    assert output_of(code, timeout=300) == "True {1} 2"
 
 
 @pytest.mark.parametrize("first", ["fastrnn.torch", "torch", "fastrnn"])
@@ -86,7 +86,7 @@ def test_a_forked_child_computes(first):
         a @ a
         print(torch.equal(layer(x)[0], expected))
     """
-    assert output_of(code) == "True"
+    assert output_of(code, timeout=300) == "True"
 
 
 FOLLOWING = """
@@ -101,18 +101,20 @@ FOLLOWING = """
 
 
 def test_the_number_of_threads_follows_torchs():
-    assert output_of(FOLLOWING, FASTRNN_NUM_THREADS=None) == "[1, 3, 2] 2"
+    assert output_of(FOLLOWING, timeout=300, FASTRNN_NUM_THREADS=None) == "[1, 3, 2] 2"
 
 
 def test_a_number_of_threads_for_fastrnn_alone_stays():
-    assert output_of(FOLLOWING, FASTRNN_NUM_THREADS="5") == "[5, 5, 5] 2"
+    assert output_of(FOLLOWING, timeout=300, FASTRNN_NUM_THREADS="5") == "[5, 5, 5] 2"
     told = FOLLOWING.replace("for n in", "fastrnn.set_num_threads(4)\n    for n in")
-    assert output_of(told, FASTRNN_NUM_THREADS=None) == "[4, 4, 4] 2"
+    assert output_of(told, timeout=300, FASTRNN_NUM_THREADS=None) == "[4, 4, 4] 2"
 
 
 def test_info_says_whose_number_of_threads_it_is():
     code = f"{FOLLOWING}    print(fastrnn.runtime.info(0.001).threads_reason)"
-    assert output_of(code, FASTRNN_NUM_THREADS=None).endswith("torch.get_num_threads()")
+    assert output_of(code, timeout=300, FASTRNN_NUM_THREADS=None).endswith(
+        "torch.get_num_threads()"
+    )
 
 
 def test_torchs_handling_of_denormal_numbers_is_left_alone():
@@ -121,4 +123,4 @@ def test_torchs_handling_of_denormal_numbers_is_left_alone():
         fastrnn.torch.LSTM(64, 64)(torch.ones(20, 32, 64))[0].sum().backward()
         print((torch.full((100_000,), 1e-40) * 2 > 0).all().item())
     """
-    assert output_of(code) == "True"
+    assert output_of(code, timeout=300) == "True"
