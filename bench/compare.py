@@ -5,7 +5,7 @@ python bench/compare.py OLD.json NEW.json [--repeat OLD_AGAIN.json]
 A row has changed where the 99% bootstrap interval of the change leaves out zero and the change is
 above the floor. The floor is --floor, or the row's difference between OLD and a second run of the
 same build (--repeat), if larger: runs differ by more than their samples tell (placement in memory,
-neighbours on the host). Exit status 1: a row is slower.
+neighbours on the host). Exit status 1: a row is worse.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ from typing import Any
 
 import numpy as np
 
-from report import geometric_mean
+from suites import Row
+from targets import geometric_mean
 
-Row = dict[str, Any]
+Samples = np.ndarray[Any, np.dtype[np.float64]]
 Key = tuple[str, ...]
+LEAST_BYTES = 1 << 20  # of memory, under which a difference says nothing
 KEY = ("suite", "series", "label", "mode", "dtype", "threads", "ours", "peer")
 
 
@@ -39,21 +41,21 @@ def main() -> int:
     )
     warn(old, new)
     old_rows, new_rows = rows_by_key(old), rows_by_key(new)
-    verdicts: dict[str, list[float]] = {"faster": [], "same": [], "slower": [], "unsure": []}
+    verdicts: dict[str, list[float]] = {"better": [], "same": [], "worse": [], "unsure": []}
     for key, row in new_rows.items():
         if key not in old_rows:
             continue
-        before, after = samples(old_rows[key], by_peak), samples(row, by_peak)
+        before, after = samples(old_rows[key], key, by_peak), samples(row, key, by_peak)
         change = float(np.median(after) - np.median(before))
         low, high = interval(before, after)
         floor = math.log1p(options.floor)
         if key in repeat:
-            again = samples(repeat[key], by_peak)
+            again = samples(repeat[key], key, by_peak)
             floor = max(floor, abs(float(np.median(again) - np.median(before))))
         verdict = "same"
         if (low > 0 or high < 0) and abs(change) > floor:
-            verdict = "faster" if change > 0 else "slower"
-            if row["disturbed"] or old_rows[key]["disturbed"]:
+            verdict = "better" if change > 0 else "worse"
+            if row.get("disturbed") or old_rows[key].get("disturbed"):
                 verdict = "unsure"
         verdicts[verdict].append(math.exp(change))
         if verdict != "same" or options.all:
@@ -68,25 +70,35 @@ def main() -> int:
     print(
         f"{len(shared)} rows: "
         + ", ".join(f"{len(changes)} {verdict}" for verdict, changes in verdicts.items())
-        + f"; speed by geometric mean {geometric_mean(shared) - 1:+.1%}"
+        + f"; geometric mean {geometric_mean(shared) - 1:+.1%}"
     )
     for name, missing in (("OLD", new_rows.keys() - old_rows), ("NEW", old_rows.keys() - new_rows)):
         if missing:
             print(f"{len(missing)} rows are not in {name}")
-    return 1 if verdicts["slower"] else 0
+    return 1 if verdicts["worse"] else 0
 
 
-def samples(row: Row, by_peak: bool) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Logarithms of our speed in the pairs that count, relative to the peer or to the FMA probe."""
-    pairs = [pair for pair in row["pairs"] if pair["kept"] or row["disturbed"]]
+def samples(row: Row, key: Key, by_peak: bool) -> Samples:
+    """Logarithms of what is better when it is more, in the pairs that count.
+
+    Our speed relative to the peer or to the FMA probe; of the other kinds of rows the inverse of
+    the slowdown or of the bytes.
+    """
+    if row.get("view") == "memory":
+        return -np.log([max(float(row[key[-1]]), LEAST_BYTES)])
+    if row.get("view") == "slowdown":
+        return np.log([pair["quiet"] / pair["busy"] for pair in counted(row)])
+    pairs = counted(row)
     if by_peak:
         return np.log([1 / (pair["ours"] * pair["probe"]) for pair in pairs])
     return np.log([pair["peer"] / pair["ours"] for pair in pairs])
 
 
-def interval(
-    before: np.ndarray[Any, np.dtype[np.float64]], after: np.ndarray[Any, np.dtype[np.float64]]
-) -> tuple[float, float]:
+def counted(row: Row) -> list[dict[str, Any]]:
+    return [pair for pair in row["pairs"] if pair["kept"] or row["disturbed"]]
+
+
+def interval(before: Samples, after: Samples) -> tuple[float, float]:
     """The 99% interval of the difference of the medians, by the bootstrap (fixed seed)."""
     rng = np.random.default_rng(0)
     old, new = (
@@ -98,6 +110,7 @@ def interval(
 
 def warn(old: dict[str, Any], new: dict[str, Any]) -> None:
     for what, before, after in (
+        ("kind of results.json", old["schema"], new["schema"]),
         ("processor", old["machine"]["cpu"], new["machine"]["cpu"]),
         ("ISA", old["isa"], new["isa"]),
         ("compiler", old["compiler"], new["compiler"]),
@@ -112,7 +125,15 @@ def versions(document: dict[str, Any]) -> dict[str, str]:
 
 
 def rows_by_key(document: dict[str, Any]) -> dict[Key, Row]:
-    return {tuple(str(row[name]) for name in KEY): row for row in document["rows"]}
+    """What is compared: fastrnn's rows; a row of memory is there once for each of its figures."""
+    found: dict[Key, Row] = {}
+    for row in document["rows"]:
+        key = tuple(str(row[name]) for name in KEY if name in row)
+        if row.get("view") == "memory":
+            found |= {(*key, figure): row for figure in ("ours_activations", "ours_peak")}
+        elif row.get("view") != "slowdown" or row["peer"] == "fastrnn":
+            found[key] = row
+    return found
 
 
 def load(path: Path) -> dict[str, Any]:

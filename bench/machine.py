@@ -13,6 +13,20 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+VARIABLES = ("FASTRNN_", "KERAS_", "OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "TF_")
+PACKAGES = (
+    "fastrnn",
+    "numpy",
+    "torch",
+    "onnxruntime",
+    "onnx",
+    "keras",
+    "tensorflow",
+    "tensorflow_cpu",
+    "jax",
+    "threadpoolctl",
+)
+
 
 def describe() -> dict[str, Any]:
     """Processor, caches, memory, system and versions, as they go into results.json."""
@@ -26,16 +40,10 @@ def describe() -> dict[str, Any]:
         "governor": _read(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")),
         "system": platform.platform(),
         "python": platform.python_version(),
-        "packages": {
-            name: version
-            for name in ("fastrnn", "numpy", "torch", "onnxruntime", "onnx", "threadpoolctl")
-            if (version := _version(name)) is not None
-        },
+        "packages": {name: version for name in PACKAGES if (version := _version(name)) is not None},
         "commit": _commit(),
         "environment": {
-            name: value
-            for name, value in sorted(os.environ.items())
-            if name.startswith(("FASTRNN_", "OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_"))
+            name: value for name, value in sorted(os.environ.items()) if name.startswith(VARIABLES)
         },
     }
 
@@ -72,7 +80,9 @@ class Ticks:
             field = [int(word) / os.sysconf("SC_CLK_TCK") for word in line[1:9]]
             busy = field[0] + field[1] + field[2] + field[5] + field[6]
             stolen = field[7]
-        return cls(time.perf_counter(), busy, stolen, time.process_time())
+        times = os.times()  # of the children, those that have ended
+        own = time.process_time() + times.children_user + times.children_system
+        return cls(time.perf_counter(), busy, stolen, own)
 
 
 @dataclass(frozen=True)

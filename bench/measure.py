@@ -1,4 +1,4 @@
-"""How a pair is timed: in turn, after the other's threads went to sleep, between two probes.
+"""How a pair is timed: in turn, after the other's threads went to sleep, between probes.
 
 A row of the report is one duel. Its pairs run A B A B ...; each pair gives one ratio (the peer's
 time by ours), and the row's figure is the median of them. What disturbs the machine for longer than
@@ -11,15 +11,16 @@ from __future__ import annotations
 import gc
 import statistics
 import time
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from footprint import Footprints
 from machine import Elsewhere, Ticks, other_threads_run
 from peers import Duel, Runner
+from probe import Probe, ReadBandwidth
 
-PROBE_SECONDS = 0.004
 PROBE_FELL = 0.9  # a pair is dropped when a probe beside it is under this share of the usual
 LOST_SHARE = 0.1  # ... or when more than this share of the machine's processor time went to others
 LOST_SECONDS = 0.03  # ... but not under three ticks of /proc/stat, its resolution
@@ -32,7 +33,7 @@ class Effort:
     pairs: int = 7  # undisturbed ones, at least
     most_pairs: int = 25
     spare_pairs: int = 7  # run in place of disturbed ones, at most
-    row_seconds: float = 3.0  # more pairs than ``pairs`` are run only within this time
+    row_seconds: float = 1.0  # more pairs than ``pairs`` are run only within this time
     turn_seconds: float = 0.04  # a turn repeats a short call for about so long
     warm_seconds: float = (
         0.004  # ... after warming up for so long (calls of 0.1 s and more: not at all)
@@ -43,16 +44,34 @@ QUICK = Effort(spare_pairs=3, row_seconds=0.0, turn_seconds=0.015, warm_seconds=
 
 
 @dataclass(frozen=True)
+class Bench:
+    """What a case measures with."""
+
+    effort: Effort
+    probe: Probe
+    bandwidth: ReadBandwidth
+    footprints: Footprints
+
+
+@dataclass(frozen=True)
 class Pair:
     """One sample: seconds per call of both, and what the machine did meanwhile."""
 
     ours: float
     peer: float
-    probe: float  # FMA rate, the lower of before and after, in flops per second
+    probes: tuple[float, ...]  # FMA rates before, between and after the two, in flops per second
     usual: float  # what the probe usually gives
     stolen: float  # seconds of processor time
     others: float
     kept: bool
+
+    @property
+    def probe(self) -> float:
+        """The FMA rate beside the pair: the middle one, so that one disturbed probe is nothing."""
+        return statistics.median(self.probes)
+
+    def as_json(self) -> dict[str, Any]:
+        return {**asdict(self), "probe": self.probe}
 
 
 @dataclass
@@ -86,6 +105,13 @@ class Measurement:
             "peer_seconds": statistics.median(pair.peer for pair in self.counted),
         }
 
+    def shares_of_peak(self, flops: float) -> tuple[float, float]:
+        """Ours and the peer's: each pair's rate by the probes beside that pair, the median."""
+        return (
+            statistics.median(flops / pair.ours / pair.probe for pair in self.counted),
+            statistics.median(flops / pair.peer / pair.probe for pair in self.counted),
+        )
+
     def as_json(self) -> dict[str, Any]:
         return {
             **self.summary(),
@@ -93,7 +119,7 @@ class Measurement:
             "dropped": self.dropped,
             "disturbed": self.disturbed,
             "repeats": self.repeats,
-            "pairs": [asdict(pair) for pair in self.pairs],
+            "pairs": [pair.as_json() for pair in self.pairs],
         }
 
 
@@ -103,47 +129,6 @@ def quartiles(values: list[float]) -> tuple[float, float, float]:
         return values[0], values[0], values[0]
     low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
     return low, middle, high
-
-
-class Probe:
-    """The FMA rate of the machine: the peak to hold rows against, and the watch on disturbances."""
-
-    def __init__(self, fma_peak: Callable[[bool, int, float], float]) -> None:
-        self._fma_peak = fma_peak
-        self._recent: dict[tuple[str, int], deque[float]] = {}
-        self.peaks: dict[tuple[str, int], float] = {}
-
-    def sample(self, dtype: str, threads: int) -> float:
-        """Flops per second just now."""
-        key = dtype, threads
-        if key not in self._recent:
-            self._recent[key] = deque(maxlen=60)
-            self.peaks[key] = 0.0
-            for _ in range(20):
-                self._take(key)
-        return self._take(key)
-
-    def usual(self, dtype: str, threads: int) -> float:
-        """What the machine gives when it is ours alone.
-
-        The 90th percentile of the last probes follows a processor that slows as it warms up. Where
-        most of them were disturbed, four fifths of the peak hold instead.
-        """
-        recent = sorted(self._recent[dtype, threads])
-        return max(recent[int(0.9 * (len(recent) - 1))], 0.8 * self.peaks[dtype, threads])
-
-    def peak(self, dtype: str, threads: int) -> float:
-        """The best rate seen in this run."""
-        if (dtype, threads) not in self.peaks:
-            self.sample(dtype, threads)
-        return self.peaks[dtype, threads]
-
-    def _take(self, key: tuple[str, int]) -> float:
-        dtype, threads = key
-        rate = self._fma_peak(dtype == "float64", threads, PROBE_SECONDS)
-        self._recent[key].append(rate)
-        self.peaks[key] = max(self.peaks[key], rate)
-        return rate
 
 
 def settle(limit: float = 0.5) -> None:
@@ -161,60 +146,82 @@ def settle(limit: float = 0.5) -> None:
         quiet = 0 if other_threads_run() else quiet + 1
 
 
-def turn(runner: Runner, repeats: int, warm_ups: int) -> float:
-    """Seconds per call."""
-    settle()
-    for _ in range(warm_ups):
-        runner.call()
-    start = time.perf_counter()
-    for _ in range(repeats):
-        runner.call()
-    return (time.perf_counter() - start) / repeats
+@dataclass(frozen=True)
+class Turn:
+    """How often a runner is called when its turn has come."""
+
+    runner: Runner
+    repeats: int
+    warm_ups: int
+
+    @classmethod
+    def plan(cls, runner: Runner, effort: Effort) -> Turn:
+        """For about the seconds that ``effort`` allows; calls the runner a few times."""
+        times: list[float] = []
+        end = time.perf_counter() + effort.turn_seconds
+        while not times or (time.perf_counter() < end and len(times) < 50):
+            start = time.perf_counter()
+            runner.call()
+            times.append(time.perf_counter() - start)
+        once = max(statistics.median(times), 1e-7)
+        repeats = max(1, round(effort.turn_seconds / once))
+        warm_ups = 0 if once >= 0.1 else max(1, round(effort.warm_seconds / once))
+        return cls(runner, repeats, warm_ups)
+
+    def seconds(self) -> float:
+        """Seconds per call, as far as they count."""
+        settle()
+        for _ in range(self.warm_ups):
+            self.runner.call()
+        start = time.perf_counter()
+        for _ in range(self.repeats):
+            self.runner.call()
+        return (time.perf_counter() - start) / self.repeats * self.runner.counted
 
 
-def measure(duel: Duel, probe: Probe, dtype: str, threads: int, effort: Effort) -> Measurement:
-    """Time one duel. Its values were compared before, so both have run."""
-    plans = [_plan(runner, effort) for runner in (duel.ours, duel.peer)]
-    result = Measurement(repeats=(plans[0][0], plans[1][0]))
+@contextmanager
+def no_garbage_collection() -> Iterator[None]:
     gc.collect()
     gc.disable()
     try:
+        yield
+    finally:
+        gc.enable()
+
+
+def measure(duel: Duel, bench: Bench, dtype: str, threads: int) -> Measurement:
+    """Time one duel. Its values were compared before, so both have run."""
+    effort = bench.effort
+    ours, peer = (Turn.plan(runner, effort) for runner in (duel.ours, duel.peer))
+    result = Measurement(repeats=(ours.repeats, peer.repeats))
+
+    def probe() -> float:
+        settle()
+        return bench.probe.sample(dtype, threads)
+
+    with no_garbage_collection():
         end = time.perf_counter() + effort.row_seconds
         kept = 0
-        settle()
-        before = probe.sample(dtype, threads)
+        before = probe()
         while True:
             start = Ticks.now()
-            ours, peer = turn(duel.ours, *plans[0]), turn(duel.peer, *plans[1])
+            our_seconds, between, peer_seconds = ours.seconds(), probe(), peer.seconds()
             lost = Elsewhere.between(start, Ticks.now())
-            settle()
-            after = probe.sample(dtype, threads)
-            lowest, usual = min(before, after), probe.usual(dtype, threads)
-            seconds = lost.stolen + lost.others
-            fine = lowest >= PROBE_FELL * usual and not (
-                lost.share > LOST_SHARE and seconds >= LOST_SECONDS
+            probes = before, between, probe()
+            usual = bench.probe.usual(dtype, threads)
+            fine = min(probes) >= PROBE_FELL * usual and not lost_too_much(lost)
+            result.pairs.append(
+                Pair(our_seconds, peer_seconds, probes, usual, lost.stolen, lost.others, fine)
             )
-            result.pairs.append(Pair(ours, peer, lowest, usual, lost.stolen, lost.others, fine))
-            before = after
+            before = probes[-1]
             kept += fine
             enough = kept >= effort.pairs or len(result.pairs) >= effort.pairs + effort.spare_pairs
             if kept >= effort.most_pairs or (enough and time.perf_counter() >= end):
                 break
-    finally:
-        gc.enable()
     result.disturbed = kept < effort.pairs
     return result
 
 
-def _plan(runner: Runner, effort: Effort) -> tuple[int, int]:
-    """Calls per turn, timed and warming up."""
-    times: list[float] = []
-    end = time.perf_counter() + effort.turn_seconds
-    while not times or (time.perf_counter() < end and len(times) < 50):
-        start = time.perf_counter()
-        runner.call()
-        times.append(time.perf_counter() - start)
-    once = max(statistics.median(times), 1e-7)
-    repeats = max(1, round(effort.turn_seconds / once))
-    warm_ups = 0 if once >= 0.1 else max(1, round(effort.warm_seconds / once))
-    return repeats, warm_ups
+def lost_too_much(lost: Elsewhere) -> bool:
+    """Whether so much processor time went to others that a pair does not count."""
+    return lost.share > LOST_SHARE and lost.stolen + lost.others >= LOST_SECONDS

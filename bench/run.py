@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import re
 import shlex
 import sys
 import time
@@ -23,12 +24,24 @@ except ImportError as error:
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 import machine
+import plot
 import report
-from measure import QUICK, Effort, Probe, measure
-from peers import DEFAULT, KNOWN, DisagreementError, check_values, installed
-from suites import Context, registry
+import targets
+from footprint import Footprints
+from measure import QUICK, Bench, Effort
+from peers import (
+    DEFAULT,
+    KNOWN,
+    DisagreementError,
+    UnavailableError,
+    how_to_install,
+    installed,
+)
+from probe import Probe, ReadBandwidth
+from suites import Case, Context, Row, Suite, registry
+from views import LEGEND, VIEWS
 
-QUICK_SECONDS = 105.0  # --quick starts no new row after this long: it has promised two minutes
+QUICK_SECONDS = 100.0  # --quick starts no new row after this long: it has promised two minutes
 
 
 def main() -> int:
@@ -37,9 +50,10 @@ def main() -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     peers = installed(options.peers)
     context = Context(options.threads, options.quick, tuple(peers))
-    effort = QUICK if options.quick else Effort(pairs=options.pairs)
+    full = Effort(pairs=options.pairs, most_pairs=max(options.pairs, Effort.most_pairs))
+    effort = QUICK if options.quick else full
     runtime.set_num_threads(options.threads)
-    probe = Probe(_core.fma_peak)
+    bench = Bench(effort, Probe(_core.fma_peak), ReadBandwidth(), Footprints(options.threads))
 
     document: dict[str, Any] = {
         "schema": report.SCHEMA,
@@ -61,33 +75,42 @@ def main() -> int:
     introduce(document, options.peers)
     start = machine.Ticks.now()
     failed = False
-    try:
-        failed = run(document, [suites[name] for name in options.suites], context, effort, probe)
-    except KeyboardInterrupt:
-        print("\ninterrupted: what was measured so far is kept")
-        failed = True
-    finish(document, probe, machine.Elsewhere.between(start, machine.Ticks.now()))
+    with bench.footprints:
+        try:
+            failed = run(document, chosen_cases(suites, options, context), bench, options.quick)
+        except KeyboardInterrupt:
+            print("\ninterrupted: what was measured so far is kept")
+            failed = True
+    finish(document, bench.probe, machine.Elsewhere.between(start, machine.Ticks.now()))
     conclude(document, options.out)
     return 1 if failed else 0
 
 
+def chosen_cases(
+    suites: dict[str, Suite], options: argparse.Namespace, context: Context
+) -> list[tuple[Suite, Case, str]]:
+    """The suites' cases with their names, of those that ``--only`` matches."""
+    named = (
+        (suites[name], case, f"{name}: {case.series} {case.label} {case.mode}")
+        for name in options.suites
+        for case in suites[name].cases(context)
+    )
+    return [(suite, case, name) for suite, case, name in named if options.only.search(name)]
+
+
 def run(
-    document: dict[str, Any], suites: list[Any], context: Context, effort: Effort, probe: Probe
+    document: dict[str, Any], todo: list[tuple[Suite, Case, str]], bench: Bench, quick: bool
 ) -> bool:
     """Measure every case; True where values disagreed."""
     failed = False
-    end = time.monotonic() + QUICK_SECONDS if context.quick else float("inf")
-    todo = [
-        (suite, case, f"{suite.name}: {case.series} {case.label} {case.mode}")
-        for suite in suites
-        for case in suite.cases(context)
-    ]
+    end = time.monotonic() + QUICK_SECONDS if quick else float("inf")
     shown = None
     with tqdm(total=len(todo), unit="case", leave=False, disable=None) as bar:
         for done, (suite, case, name) in enumerate(todo):
             bar.set_description(name)
+            view = VIEWS[suite.view]
             if suite is not shown:
-                bar.write(report.heading(suite))
+                bar.write(view.heading(suite))
                 shown = suite
             if time.monotonic() >= end:
                 rest = [{"case": name, "why": "time"} for _, _, name in todo[done:]]
@@ -95,14 +118,11 @@ def run(
                 document["skipped"] += rest
                 break
             try:
-                for duel in case.duels():
-                    error = check_values(duel, case.dtype)
-                    measured = measure(duel, probe, case.dtype, case.threads, effort)
-                    peak = probe.peak(case.dtype, case.threads)
-                    row = report.make_row(suite, case, duel, measured, error, peak)
+                for found in case.rows(case, bench):
+                    row: Row = {"suite": suite.name, "view": suite.view, **found}
                     document["rows"].append(row)
-                    bar.write(report.line(row))
-            except (ImportError, DisagreementError) as error:
+                    bar.write(view.line(row))
+            except (ImportError, UnavailableError, DisagreementError) as error:
                 failed = failed or isinstance(error, DisagreementError)
                 document["skipped"].append({"case": name, "why": str(error)})
                 bar.write(f"  skipped {name}: {error}")
@@ -121,19 +141,15 @@ def introduce(document: dict[str, Any], wanted: list[str]) -> None:
         print(f"{name} {peer['version']}: {peer['configuration']}")
     for name in wanted:
         if name not in document["peers"]:
-            print(f"{name}: not installed (pip install '.[bench]')")
+            print(f"{name}: not installed ({how_to_install(name)})")
     print(f"load average {document['busy']['load_at_start']:.2f}")
-    print(report.LEGEND)
+    print(LEGEND)
 
 
 def finish(document: dict[str, Any], probe: Probe, elsewhere: machine.Elsewhere) -> None:
-    """What is known only at the end: the peak, how busy the machine was, how long it took."""
-    for row in document["rows"]:
-        report.set_shares(row, probe.peaks[row["dtype"], row["threads"]])
-    document["fma_peak"] = [
-        {"dtype": dtype, "threads": threads, "flops_per_second": rate}
-        for (dtype, threads), rate in probe.peaks.items()
-    ]
+    """What is known only at the end: targets, peaks, how busy the machine was, how long it took."""
+    document["fma_peak"] = probe.as_json()
+    document["targets"] = [found.as_json() for found in targets.outcomes(document["rows"])]
     document["seconds"] = elsewhere.wall
     document["busy"] |= {
         "load_at_end": machine.load_average(),
@@ -147,9 +163,12 @@ def conclude(document: dict[str, Any], out: Path) -> None:
         print("nothing was measured")
         return
     print(report.closing(document["rows"]))
+    print(targets.report(targets.outcomes(document["rows"])))
     for peak in document["fma_peak"]:
-        rate = peak["flops_per_second"] / 1e9
-        print(f"FMA peak, {peak['dtype']}, {peak['threads']} threads: {rate:.1f} GF/s")
+        print(
+            f"FMA rate, {peak['dtype']}, {peak['threads']} threads: "
+            f"{peak['usual'] / 1e9:.0f} GF/s usually, {peak['best'] / 1e9:.0f} at best"
+        )
     if document["skipped"]:
         print(f"{len(document['skipped'])} cases were skipped")
     warning = report.busy_message(document)
@@ -158,7 +177,7 @@ def conclude(document: dict[str, Any], out: Path) -> None:
     report.write_json(document, out / "results.json")
     written = [out / "results.json"]
     try:
-        report.write_plot(document, out / "results.png")
+        plot.write_plot(document, out / "results.png")
         written.append(out / "results.png")
     except ImportError:
         print("no picture: matplotlib is not installed (pip install '.[bench]')")
@@ -170,6 +189,13 @@ def parse(suites: list[str]) -> argparse.Namespace:
         description="Measure fastrnn and the installed peers in turn, in one run."
     )
     parser.add_argument("suites", nargs="*", metavar="SUITE", help=f"of {', '.join(suites)}; all")
+    parser.add_argument(
+        "--only",
+        type=re.compile,
+        default=re.compile(""),
+        metavar="REGEX",
+        help="the cases whose name, e.g. 'layers: lstm T50 B32 I100 H100 training', it is found in",
+    )
     parser.add_argument("--quick", action="store_true", help="fewer shapes, within two minutes")
     parser.add_argument("--threads", type=int, default=runtime.get_num_threads())
     parser.add_argument("--pairs", type=int, default=7, help="per row, at least (7)")

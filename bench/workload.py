@@ -33,10 +33,11 @@ class Workload:
 
     @property
     def label(self) -> str:
-        name = f"T{self.steps} B{self.batch} I{self.input_size} H{self.hidden_size}"
-        if self.num_layers > 1:
-            name += f" x{self.num_layers}"
-        return name + (" bi" if self.bidirectional else "")
+        return f"T{self.steps} B{self.batch} I{self.input_size} H{self.hidden_size}"
+
+    @property
+    def stack(self) -> str:
+        return f"x{self.num_layers}" + (" bi" if self.bidirectional else "")
 
     @property
     def flops(self) -> float:
@@ -50,6 +51,26 @@ class Workload:
             columns = self.layer_input_size(layer) + self.hidden_size
             total += 2 * GATES[self.cell] * self.hidden_size * columns * self.directions
         return float(total * tokens)
+
+    @property
+    def weight_bytes(self) -> tuple[int, int]:
+        """The sizes of all w_ih and of all w_hh."""
+        rows = GATES[self.cell] * self.hidden_size * self.directions * np.dtype(self.dtype).itemsize
+        inputs = sum(self.layer_input_size(layer) for layer in range(self.num_layers))
+        return rows * inputs, rows * self.hidden_size * self.num_layers
+
+    @property
+    def valid_share(self) -> float:
+        """Valid steps by all steps of the padded batch."""
+        return 1.0 if self.lengths is None else sum(self.lengths) / (self.steps * self.batch)
+
+    @property
+    def mask(self) -> Array:
+        """[T, B, 1], one where a step is valid."""
+        lengths = np.full(self.batch, self.steps) if self.lengths is None else self.lengths
+        return (np.arange(self.steps)[:, None, None] < np.array(lengths)[:, None]).astype(
+            self.dtype
+        )
 
     def layer_input_size(self, layer: int) -> int:
         return self.input_size if layer == 0 else self.hidden_size * self.directions

@@ -19,6 +19,10 @@ CELLS = tuple(reference.GATES)
 TOLERANCE = {np.dtype("float32"): 1e-5, np.dtype("float64"): 2e-14}
 
 
+# Half a unit in the last place of 1: what one rounding may change, relatively.
+U = {"float32": 2.0**-24, "float64": 2.0**-53}
+
+
 @dataclass(frozen=True)
 class Case:
     """One recurrent problem without the way in which it is run (ISA, threads, layout)."""
@@ -252,6 +256,22 @@ def assert_same_bits(actual, expected):
     for name, array in actual.items():
         assert (array.shape, array.dtype) == (expected[name].shape, expected[name].dtype), name
         assert array.tobytes() == expected[name].tobytes(), name
+
+
+def assert_same_for_any_threads(compute):
+    """`compute` returns a list of arrays and numbers; returns those of one thread."""
+    answers = []
+    for threads in (1, 2, 7):
+        with settings(threads=threads):
+            answers.append([np.asarray(a) for a in compute()])
+    for answer in answers[1:]:
+        assert [a.tobytes() for a in answer] == [a.tobytes() for a in answers[0]]
+    return answers[0]
+
+
+def filled(shape, dtype):
+    """An output that holds no right answer yet."""
+    return np.full(shape, np.nan, dtype)
 
 
 # ---- covering samples ----------------------------------------------------------------------------

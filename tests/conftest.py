@@ -2,12 +2,16 @@
 
 import os
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import settings as hypothesis_settings
 
 from cases import settings as runtime_settings
 from fastrnn import runtime
+
+# For test_bench: the bench is no package, its files import each other.
+sys.path.append(str(Path(__file__).parents[1] / "bench"))
 
 # Examples are the same in every run, so that a failure can be repeated; HYPOTHESIS_PROFILE=explore
 # looks for new ones.

@@ -53,6 +53,7 @@ def calls():
     """name -> right arguments."""
     three = [floats(6), floats(2, 3), floats(1)]
     ids = np.array([0, 3, 2])
+    mask = np.array([[True, False, True], [False, False, True]])
     forward, backward = recurrent()
     return {
         "Plan": plan_arguments(),
@@ -66,12 +67,40 @@ def calls():
         "embedding_forward": [ids, floats(4, 2), floats(3, 2)],
         "embedding_backward": [ids, floats(3, 2), floats(4, 2)],
         "dropout": [floats(2, 3, 4), floats(2, 3, 4), 0.5, 7, 0, 0],
-        "softmax_cross_entropy": [floats(3, 4), ids, floats(3), floats(3), floats(3, 4)],
-        "binary_cross_entropy": [floats(3), floats(3), floats(3), floats(3), floats(3)],
-        "sigmoid": [floats(9), floats(9)],
-        "tanh": [floats(9), floats(9)],
-        "sgd": [three, three, three, 0.1, 0.9, True, 0.0, 1.0],
-        "adam": [three, three, three, three, 1, 0.1, 0.9, 0.999, 1e-7, 0.0, 1.0],
+        "softmax_cross_entropy": [floats(3, 4), ids, floats(3), 0.5, floats(3), floats(3, 4)],
+        "cross_entropy": [floats(3, 4), ids, floats(3), 0.5, floats(3), floats(3, 4)],
+        "row_loss": [
+            "huber", floats(3, 4), floats(3, 4), floats(3), 0.5, 1.0, floats(3), floats(3, 4),
+        ],
+        "activation": ["gelu", floats(9), floats(9)],
+        "activation_backward": ["gelu", floats(9), floats(9), floats(9)],
+        "activation_keeps_input": ["gelu"],
+        "softmax": [floats(3, 4), floats(3, 4)],
+        "softmax_backward": [floats(3, 4), floats(3, 4), floats(3, 4)],
+        "layer_norm_forward": [
+            floats(3, 4), floats(4), floats(4), 1e-3, floats(3, 4), floats(3), floats(3),
+        ],
+        "layer_norm_backward": [
+            floats(3, 4), floats(4), floats(3), floats(3), floats(3, 4), floats(3, 4), floats(4),
+            floats(4),
+        ],
+        "sequence_dropout": [floats(2, 3, 4), floats(2, 3, 4), 0.5, 7, 0],
+        "count_steps": [mask, np.zeros(2, np.int64)],
+        "gather_steps": [mask, floats(2, 3, 4), floats(2, 2, 4)],
+        "scatter_steps": [mask, floats(2, 2, 4), True, floats(2, 3, 4)],
+        "scatter_steps_backward": [mask, floats(2, 3, 4), floats(2, 2, 4)],
+        "differs": [floats(2, 3, 4), 0.0, mask.copy()],
+        "pool": ["max", floats(2, 3, 4), mask, floats(2, 4), np.zeros((2, 4), np.int32)],
+        "pool_backward": ["max", floats(2, 4), mask, np.zeros((2, 4), np.int32), floats(2, 3, 4)],
+        "merge": ["mul", floats(2, 6), floats(2, 3)],
+        "merge_backward": ["mul", floats(2, 6), floats(2, 3), floats(2, 6)],
+        "sgd": [three, three, three, 0.1, 0.9, True, 0.0, 1.0, "value", 1.0],
+        "adam": [
+            three, three, three, three, three, 1, 0.1, 0.9, 0.999, 1e-7, 0.0, 1.0, "norm", 1.0,
+        ],
+        "rmsprop": [
+            three, three, three, three, three, 0.1, 0.9, 0.9, 1e-7, 0.0, 1.0, "global_norm", 1.0,
+        ],
         "global_norm": [three],
         "set_isa": [_core.get_isa()],
         "set_num_threads": [2],
@@ -110,6 +139,9 @@ def wrong_values():
         ),
         frozen,
         np.array(["a", "b"]),
+        np.ones((2, 3), bool),
+        np.ones((3, 2), bool).T[:, ::-1],
+        np.ones((4, 9), bool),
         np.broadcast_to(np.float32(1), (3, 2, 10)),
         floats(3, 2, 20)[:, :, ::2],
         floats(10, 2, 3).T,

@@ -29,7 +29,7 @@ FUNCTIONS = [
 
 def computed(name, x):
     y = np.full_like(x, np.nan)
-    getattr(_core, name)(x, y)
+    _core.activation(name, x, y)
     return y
 
 

@@ -32,14 +32,14 @@ def ones(*shape):
 @pytest.mark.parametrize(
     "call",
     [
-        lambda: _core.tanh(ones(3), frozen(3)),
+        lambda: _core.activation("tanh", ones(3), frozen(3)),
         lambda: _core.linear_forward(ones(3, 2), ones(4, 2), None, frozen(3, 4)),
         lambda: _core.linear_backward(ones(3, 2), ones(4, 2), ones(3, 4), None, frozen(4, 2), None),
         lambda: _core.embedding_forward(np.zeros(3, np.int64), ones(2, 2), frozen(3, 2)),
         lambda: _core.dropout(ones(1, 2, 3), frozen(1, 2, 3), 0.5, 0, 0, 0),
-        lambda: _core.sgd([frozen(3)], [ones(3)], [], 0.1, 0.0, False, 0.0, 1.0),
+        lambda: _core.sgd([frozen(3)], [ones(3)], [], 0.1, 0.0, False, 0.0, 1.0, "none", 0.0),
         lambda: _core.softmax_cross_entropy(
-            ones(1, 2), np.zeros(1, np.int64), None, ones(1), frozen(1, 2)
+            ones(1, 2), np.zeros(1, np.int64), None, 1.0, ones(1), frozen(1, 2)
         ),
     ],
 )

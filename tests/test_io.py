@@ -10,6 +10,7 @@ import pytest
 import fastrnn
 from fastrnn import GRU, LSTM, RNN, Bidirectional, Dense, Dropout, Embedding, Sequential, io
 from fastrnn.layers import Layer
+from subprocesses import output_of
 
 
 @pytest.fixture
@@ -158,3 +159,82 @@ def test_a_model_without_parameters_yet_is_not_saved(tmp_path):
     with pytest.raises(RuntimeError, match="build"):
         Sequential([Dense(2)]).save(tmp_path / "a")
     assert not os.listdir(tmp_path)
+
+
+def test_one_model_is_one_file_in_every_process(tmp_path):
+    code = """
+import sys
+import fastrnn
+fastrnn.set_seed(0)
+model = fastrnn.Sequential([fastrnn.GRU(3), fastrnn.Dense(2)])
+model.build((None, None, 4))
+model.compile("adam", "mse")
+model.save(sys.argv[1], {f"key {i}": str(i) for i in range(9)}, include_optimizer=True)
+"""
+    files = []
+    for name in "ab":
+        path = tmp_path / name
+        output_of(f"import sys; sys.argv = ['', {str(path)!r}]\n" + code)
+        files.append(path.read_bytes())
+    assert files[0] == files[1]
+    # The arrays are where a reader that maps the file can use them.
+    assert int.from_bytes(files[0][:8], "little") % 8 == 0
+
+
+# ---- with the training ---------------------------------------------------------------------------
+
+
+def trained():
+    fastrnn.set_seed(0)
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 9, (20, 4)), rng.integers(0, 2, 20)
+    model = Sequential([Embedding(9, 4), LSTM(5), Dense(1, activation="sigmoid")])
+    rate = fastrnn.optimizers.schedules.CosineDecay(0.1, 50)
+    model.compile(
+        fastrnn.optimizers.AdamW(rate, amsgrad=True, global_clipnorm=1.0),
+        fastrnn.losses.BinaryCrossentropy(label_smoothing=0.1),
+        ["accuracy", fastrnn.metrics.AUC(50)],
+        ["mae"],
+    )
+    model.fit(x, y, epochs=2, verbose=0)
+    return model, x, y
+
+
+def test_a_model_saved_with_its_optimiser_is_trained_further_as_if_never_saved(tmp_path):
+    model, x, y = trained()
+    model.save(tmp_path / "m", include_optimizer=True)
+    loaded = Sequential.load(tmp_path / "m")
+    assert loaded.evaluate(x, y, return_dict=True) == model.evaluate(x, y, return_dict=True)
+    for each in (model, loaded):
+        fastrnn.set_seed(1)
+        each.fit(x, y, epochs=2, verbose=0)
+    assert [w.tobytes() for w in loaded.get_weights()] == [w.tobytes() for w in model.get_weights()]
+
+
+def test_a_model_saved_without_it_says_that_it_is_to_be_compiled(tmp_path):
+    model, x, y = trained()
+    model.save(tmp_path / "m")
+    loaded = Sequential.load(tmp_path / "m")
+    assert os.path.getsize(tmp_path / "m") > 0
+    with pytest.raises(RuntimeError, match="compile"):
+        loaded.evaluate(x, y)
+    assert loaded.predict(x).tobytes() == model.predict(x).tobytes()
+
+
+def test_fastrnns_own_names_are_no_metadata(model, tmp_path):
+    with pytest.raises(ValueError, match=r"metadata: \['model'\] are fastrnn's own"):
+        model.save(tmp_path / "m", metadata={"model": "mine"})
+
+
+def test_a_loss_class_that_is_not_there_is_named(tmp_path):
+    model, _, _ = trained()
+
+    class Own(fastrnn.losses.MeanSquaredError):
+        pass
+
+    model.compile("sgd", Own())
+    model.save(tmp_path / "m", include_optimizer=True)
+    assert isinstance(Sequential.load(tmp_path / "m").loss, Own)
+    del fastrnn.losses.Loss.classes["Own"]
+    with pytest.raises(ValueError, match="Own"):
+        Sequential.load(tmp_path / "m")

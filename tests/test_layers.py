@@ -5,9 +5,25 @@ import pytest
 
 import fastrnn
 from fastrnn import functional, layers, ops
-from fastrnn.layers import GRU, LSTM, RNN, Bidirectional, Dense, Dropout, Embedding, SimpleRNN
-from fastrnn.losses import SparseCategoricalCrossentropy
+from fastrnn.layers import (
+    GRU,
+    LSTM,
+    RNN,
+    Activation,
+    Bidirectional,
+    Dense,
+    Dropout,
+    Embedding,
+    Flatten,
+    GlobalMaxPooling1D,
+    LastStep,
+    LayerNormalization,
+    Masking,
+    SimpleRNN,
+    TimeDistributed,
+)
 from fastrnn.model import Sequential
+from reference import layers as reference
 
 RECURRENT = [RNN, SimpleRNN, LSTM, GRU]
 
@@ -21,79 +37,24 @@ def normal(*shape, dtype="float32"):
     return np.random.default_rng(1).normal(size=shape).astype(dtype)
 
 
-# ---- gradients -----------------------------------------------------------------------------------
-
-WIDE = {"dtype": "float64"}
-MODELS = {
-    "embedding, stack, sequence": lambda: [
-        Embedding(7, 3, **WIDE),
-        LSTM(4, num_layers=2, return_sequences=True, **WIDE),
-        Dense(5, activation="softmax", **WIDE),
-    ],
-    "two layers, last output": lambda: [
-        Embedding(7, 3, **WIDE),
-        GRU(4, return_sequences=True, **WIDE),
-        RNN(3, **WIDE),
-        Dense(5, activation="softmax", **WIDE),
-    ],
-    "both directions": lambda: [
-        Embedding(7, 3, **WIDE),
-        Bidirectional(LSTM(4, return_sequences=True, **WIDE)),
-        Bidirectional(GRU(3, num_layers=2, **WIDE)),
-        Dense(5, activation="softmax", **WIDE),
-    ],
-    "activations, logits": lambda: [
-        Embedding(7, 3, **WIDE),
-        Dense(6, activation="tanh", **WIDE),
-        Dense(6, activation="sigmoid", use_bias=False, **WIDE),
-        Dense(6, activation="softmax", **WIDE),
-        Dense(5, activation="softmax", **WIDE),
-        Dense(5, **WIDE),
-    ],
-}
+# ---- dense layers, and backward ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_gradients_of_a_model_agree_with_finite_differences(name):
-    model = Sequential(MODELS[name]())
-    x = np.random.default_rng(2).integers(0, 7, size=(3, 5))
-    loss = SparseCategoricalCrossentropy(from_logits=True)
-    # A model that ends in softmax is differentiated through it here: training fuses it.
-    output = model(x, training=True)
-    y = np.random.default_rng(3).integers(0, 5, size=output.shape[:-1])
-    model.backward(loss.value_and_gradient(y, output)[1])
-    assert model.gradients.keys() == model.parameters.keys()
-
-    for key, parameter in model.parameters.items():
-        numeric, flat = np.empty_like(parameter), parameter.reshape(-1)
-        for i in range(flat.size):
-            kept = flat[i]
-            around = []
-            for step in (1e-5, -1e-5):
-                flat[i] = kept + step
-                around.append(loss(y, model(x)))
-            flat[i] = kept
-            numeric.flat[i] = (around[0] - around[1]) / 2e-5
-        # central differences err by about step^2 and roundoff / step: 1e-10 each
-        error = np.linalg.norm(model.gradients[key] - numeric)
-        assert error <= 1e-6 * max(1e-3, np.linalg.norm(numeric)), key
-
-
-@pytest.mark.parametrize("activation", ops.ACTIVATIONS)
+@pytest.mark.parametrize("activation", [None, *ops.ACTIVATIONS, "swish"])
 def test_a_dense_layer_is_its_equation(activation):
     layer = Dense(3, activation=activation, dtype="float64")
-    x = normal(4, 2, 5, dtype="float64")
-    y = layer(x)
-    z = x @ layer.parameters["weight"].T + layer.parameters["bias"]
-    expected = {
-        "linear": z,
-        "relu": np.maximum(z, 0),
-        "sigmoid": 1 / (1 + np.exp(-z)),
-        "softmax": np.exp(z) / np.exp(z).sum(axis=-1, keepdims=True),
-        "tanh": np.tanh(z),
-    }[activation]
+    x, dy = normal(4, 2, 5, dtype="float64"), normal(4, 2, 3, dtype="float64")
+    y = layer(x, training=True)
+    weight = layer.parameters["weight"]
+    name = {None: "linear", "swish": "silu"}.get(activation, activation)
+    expected, dz = reference.activation(name, x @ weight.T + layer.parameters["bias"], dy)
     assert y.shape == (4, 2, 3)
     assert np.allclose(y, expected, rtol=1e-13)
+    # Activation is the same function, and layer by layer the same gradient.
+    apart = Activation(name, dtype="float64")
+    assert apart(layer.logits(x), training=True).tobytes() == y.tobytes()
+    assert np.allclose(apart.backward(dy), dz, rtol=1e-12, atol=1e-14)
+    assert np.allclose(layer.backward(dy), dz @ weight, rtol=1e-12, atol=1e-14)
 
 
 def test_the_gradient_of_relu_is_that_of_its_equation():
@@ -114,7 +75,23 @@ def test_backward_computes_dx_only_where_it_is_needed():
         assert layer.backward(np.ones_like(y), need_dx=False) is None
 
 
-@pytest.mark.parametrize("layer", [Dense(3), LSTM(3), Dropout(0.5), Embedding(4, 2)])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        Dense(3),
+        LSTM(3),
+        Dropout(0.5),
+        Embedding(4, 2),
+        Activation("tanh"),
+        LayerNormalization(),
+        Bidirectional(GRU(3), merge_mode="sum"),
+        TimeDistributed(Dense(3)),
+        GlobalMaxPooling1D(),
+        Masking(),
+        Flatten(),
+    ],
+    ids=lambda layer: layer.name,
+)
 def test_backward_without_a_training_forward_is_refused(layer):
     x = np.ones((2, 3, 4)) if not isinstance(layer, Embedding) else np.ones((2, 3), int)
     y = layer(x)
@@ -274,6 +251,25 @@ def test_an_id_outside_the_table_is_refused():
     assert np.array_equal(layer([[1.0, 3.0]]), layer([[1, 3]]))
 
 
+@pytest.mark.parametrize("mask_zero", [False, True])
+def test_a_batch_of_no_rows_goes_through_and_back(mask_zero):
+    model = Sequential(
+        [
+            Embedding(9, 4, mask_zero=mask_zero),
+            Bidirectional(LSTM(3, return_sequences=True), merge_mode="mul"),
+            LayerNormalization(),
+            GlobalMaxPooling1D(),
+            Dense(2, activation="softmax"),
+        ]
+    )
+    y = model(np.zeros((0, 5), int), training=True)
+    assert y.shape == (0, 2)
+    model.backward(y)
+    assert not any(gradient.any() for gradient in model.gradients.values())
+    with pytest.raises(ValueError, match="at least one time step"):
+        model(np.zeros((2, 0), int))
+
+
 # ---- what is refused -----------------------------------------------------------------------------
 
 
@@ -289,12 +285,50 @@ def test_an_id_outside_the_table_is_refused():
         (lambda: LSTM(3, dtype="float16"), ValueError, "dtype"),
         (lambda: LSTM(3, dtype="number"), TypeError, "dtype"),
         (lambda: LSTM(3, name=""), ValueError, "name"),
-        (lambda: Dense(3, activation="gelu"), ValueError, "activation"),
+        (lambda: LSTM(3, activation="relu"), ValueError, "activation: this cell has 'tanh' alone"),
+        (lambda: GRU(3, recurrent_activation="relu"), ValueError, "recurrent_activation"),
+        (lambda: GRU(3, reset_after=False), ValueError, "reset_after: not supported"),
+        (lambda: LSTM(3, recurrent_dropout=0.2), ValueError, "recurrent_dropout: not supported"),
+        (lambda: LSTM(3, dropout=1.0), ValueError, "dropout"),
+        (lambda: LSTM(3, seed=-1), ValueError, "seed"),
+        (lambda: LSTM(3, seed="a"), TypeError, "seed"),
+        (lambda: LSTM(3, kernel_initializer="glorot"), ValueError, "kernel_initializer"),
+        (lambda: LSTM(3, unroll=True), TypeError, "unroll"),
+        (lambda: Dense(3, activation="gelo"), ValueError, "activation.*'gelo'"),
+        (lambda: Activation(len), ValueError, "activation"),
+        (lambda: Dense(3)(np.zeros(4)), ValueError, "2 dimensions or more"),
+        (lambda: Masking("a"), TypeError, "mask_value"),
+        (lambda: Masking()(np.zeros((2, 3))), ValueError, "3 dimensions"),
+        (lambda: LayerNormalization(epsilon=-1), ValueError, "epsilon"),
+        (lambda: LayerNormalization(1), ValueError, "axis: expected -1"),
+        (lambda: GlobalMaxPooling1D()(np.zeros((2, 3))), ValueError, "3 dimensions"),
+        (lambda: LastStep().output_shape((None, 3)), ValueError, "3 dimensions"),
+        (lambda: TimeDistributed(3), TypeError, "layer"),
+        (lambda: TimeDistributed(LSTM(3, stateful=True)), ValueError, "stateful"),
+        (lambda: TimeDistributed(Dense(3))(np.zeros((2, 3))), ValueError, "3 dimensions"),
+        (lambda: Embedding(4, 2, mask_zero=True)(np.zeros((2, 3, 4), int)), ValueError, "ids"),
+        (lambda: LSTM(3)(np.zeros((2, 3, 4)), mask=np.ones((2, 3))), TypeError, "mask.*bool"),
+        (
+            lambda: LSTM(3)(np.zeros((2, 3, 4)), mask=np.ones((2, 4), bool)),
+            ValueError,
+            r"mask: expected shape \(2, 3\)",
+        ),
         (lambda: Dropout(-0.1), ValueError, "rate"),
         (lambda: Embedding(0, 3), ValueError, "input_dim"),
         (lambda: Bidirectional(Dense(3)), TypeError, "layer"),
         (lambda: Bidirectional(LSTM(3, stateful=True)), ValueError, "stateful"),
-        (lambda: Bidirectional(LSTM(3), merge_mode="sum"), ValueError, "merge_mode"),
+        (lambda: Bidirectional(LSTM(3, go_backwards=True)), ValueError, "go_backwards"),
+        (
+            lambda: Bidirectional(LSTM(3, zero_output_for_mask=False)),
+            ValueError,
+            "zero_output_for_mask",
+        ),
+        (lambda: Bidirectional(LSTM(3), merge_mode="max"), ValueError, "merge_mode"),
+        (lambda: Sequential([Bidirectional(LSTM(3), merge_mode=None)]), ValueError, "merge_mode"),
+        (lambda: Sequential([LSTM(3, return_state=True)]), ValueError, "return_state"),
+        (lambda: Dense(3).count_params(), RuntimeError, "no parameters yet"),
+        (lambda: Dense(3).set_weights([]), RuntimeError, "no parameters yet"),
+        (lambda: Sequential([Dense(3)]).backward(np.ones(3)), RuntimeError, "training=True"),
         (lambda: Sequential([3]), TypeError, "layer"),
         (lambda: LSTM(3)(np.zeros((2, 3))), ValueError, "3 dimensions"),
         (lambda: LSTM(3)(np.zeros((2, 3, 0))), ValueError, "last size"),
@@ -337,12 +371,21 @@ def test_equal_layers_are_numbered_and_equal_names_refused():
 
 def test_a_summary_has_every_layers_shape_and_parameters():
     lines = []
-    small_model().summary(lines.append)
-    assert [line.split()[0] for line in lines[1:-1]] == ["embedding", "lstm", "lstm_1", "dense"]
-    assert "(-, -, 3)" in lines[2]
-    assert lines[2].endswith(str(4 * 3 * (4 + 3 + 1)))
-    assert small_model().count_params() == 40 + 96 + 84 + 8
-    assert "228" in lines[-1]
+    model = small_model()
+    model.layers[0].trainable = False
+    model.summary(lines.append)
+    assert lines[0] == 'Model: "sequential"'
+    assert lines[2].split() == ["Layer", "(type)", "Output", "Shape", "Param", "#"]
+    rows = lines[4:8]
+    assert [row.split()[0] for row in rows] == ["embedding", "lstm", "lstm_1", "dense"]
+    assert rows[1].split()[1:] == ["(LSTM)", "(None,", "None,", "3)", str(4 * 3 * (4 + 3 + 1))]
+    assert model.count_params() == 40 + 96 + 84 + 8
+    assert lines[-3:] == [
+        "Total params: 228",
+        "Trainable params: 188",
+        "Non-trainable params: 40",
+    ]
+    assert len({len(row) for row in rows}) == 1
     with pytest.raises(RuntimeError, match="build"):
         Sequential([Dense(2)]).summary()
 

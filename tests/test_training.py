@@ -1,4 +1,4 @@
-"""Losses, optimisers and the training loop."""
+"""The training loop: fit, evaluate, predict, one batch, Ctrl-C; and bad input at its doors."""
 
 import signal
 import sys
@@ -8,9 +8,8 @@ import pytest
 
 import fastrnn
 from fastrnn import GRU, LSTM, RNN, SGD, Adam, Dense, Dropout, Embedding, Sequential
-from fastrnn.callbacks import Callback
-from fastrnn.data import ArrayBatches, continuous_batches
-from fastrnn.losses import BinaryCrossentropy, SparseCategoricalCrossentropy
+from fastrnn.callbacks import Callback, LambdaCallback
+from fastrnn.data import Batch, continuous_batches
 from subprocesses import run_python
 
 
@@ -31,207 +30,25 @@ def toy_model(cell=LSTM, optimizer=None, **kwargs):
     return model
 
 
-# ---- losses --------------------------------------------------------------------------------------
-
-RNG = np.random.default_rng(0)
-LOSSES = {
-    "sparse, logits": (
-        SparseCategoricalCrossentropy(from_logits=True),
-        RNG.integers(0, 4, size=(3, 5)),
-        RNG.normal(size=(3, 5, 4)),
-    ),
-    "sparse": (
-        SparseCategoricalCrossentropy(),
-        RNG.integers(0, 4, size=6),
-        RNG.dirichlet(np.ones(4), size=6),
-    ),
-    "binary, logits": (
-        BinaryCrossentropy(from_logits=True),
-        RNG.uniform(size=(6, 1)),
-        RNG.normal(size=(6, 1)),
-    ),
-    "binary": (BinaryCrossentropy(), RNG.integers(0, 2, size=6), RNG.uniform(0.1, 0.9, (6, 1))),
-}
+def tagger(**options):
+    """A model with an output for each step."""
+    model = Sequential(
+        [
+            Embedding(10, 8),
+            LSTM(8, return_sequences=True, **options),
+            Dense(3, activation="softmax"),
+        ]
+    )
+    model.compile(Adam(0.02), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
 
 
-def expected_loss(name, y, p):
-    if "logits" in name:
-        p = (
-            np.exp(p) / np.exp(p).sum(-1, keepdims=True)
-            if "sparse" in name
-            else 1 / (1 + np.exp(-p))
-        )
-    if "sparse" in name:
-        p = np.take_along_axis(p, y[..., None], -1)[..., 0] / p.sum(-1)
-        return -np.log(p).mean()
-    y = y.reshape(p.shape)
-    return -(y * np.log(p) + (1 - y) * np.log(1 - p)).mean()
+def ragged(count=40, longest=9):
+    rng = np.random.default_rng(1)
+    return [rng.integers(1, 10, rng.integers(1, longest + 1)) for _ in range(count)]
 
 
-@pytest.mark.parametrize("name", LOSSES)
-def test_a_loss_is_its_equation_and_its_gradient_the_finite_difference(name):
-    loss, y, predictions = LOSSES[name]
-    value, gradient = loss.value_and_gradient(y, predictions)
-    assert value == pytest.approx(expected_loss(name, y, predictions), rel=1e-12)
-    assert loss(y, predictions) == value
-    numeric = np.empty_like(predictions)
-    for i in range(predictions.size):
-        around = []
-        for step in (1e-6, -1e-6):
-            moved = predictions.copy()
-            moved.flat[i] += step
-            around.append(expected_loss(name, y, moved))
-        numeric.flat[i] = (around[0] - around[1]) / 2e-6
-    assert np.allclose(gradient, numeric, rtol=1e-6, atol=1e-8)
-
-
-@pytest.mark.parametrize("loss", [SparseCategoricalCrossentropy, BinaryCrossentropy])
-def test_losses_of_extreme_predictions_are_finite(loss):
-    y = np.array([0, 1])
-    for from_logits, low, high in ((True, -1e4, 1e4), (False, 0.0, 1.0)):
-        p = np.array([[low, high], [high, low]], "float32")
-        value, gradient = loss(from_logits).value_and_gradient(
-            y if loss is SparseCategoricalCrossentropy else np.array([[1, 0], [0, 1]]), p
-        )
-        assert np.isfinite(value)
-        assert value > 10
-        assert np.isfinite(gradient).all()
-
-
-@pytest.mark.parametrize(
-    ("loss", "y"),
-    [
-        (SparseCategoricalCrossentropy(), [0, 4]),
-        (SparseCategoricalCrossentropy(), [-1, 0]),
-        (SparseCategoricalCrossentropy(), [0.5, 1]),
-        (SparseCategoricalCrossentropy(), [0, 1, 2]),
-        (SparseCategoricalCrossentropy(), ["a", "b"]),
-        (BinaryCrossentropy(), np.full((2, 4), 1.5)),
-        (BinaryCrossentropy(), np.full((2, 4), np.nan)),
-        (BinaryCrossentropy(), np.zeros((2, 3))),
-    ],
-)
-def test_wrong_targets_are_refused(loss, y):
-    with pytest.raises((TypeError, ValueError), match=r"^(y|labels)\b"):
-        loss(y, np.full((2, 4), 0.25))
-
-
-@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
-def test_a_model_that_ends_in_the_losses_activation_trains_as_one_on_logits(activation):
-    x, y = toy_task(32)
-    weights = []
-    for fused in (True, False):
-        fastrnn.set_seed(0)
-        kind = SparseCategoricalCrossentropy if activation == "softmax" else BinaryCrossentropy
-        last = Dense(3 if activation == "softmax" else 1, activation=activation if fused else None)
-        model = Sequential([Embedding(10, 8), GRU(4), last])
-        model.compile(SGD(0.1), kind(from_logits=not fused), metrics=["accuracy"])
-        figures = [model.train_on_batch(x, y) for _ in range(3)]
-        weights.append((figures, [w.tobytes() for w in model.get_weights()]))
-    assert weights[0] == weights[1]
-
-
-# ---- optimisers ----------------------------------------------------------------------------------
-
-
-def steps_of(optimizer, steps=3):
-    """Parameters after a few steps, and the gradients that they were taken with."""
-    rng = np.random.default_rng(0)
-    parameters = {"a": rng.normal(size=(3, 4)), "b": rng.normal(size=5)}
-    gradients = [{n: rng.normal(size=p.shape) for n, p in parameters.items()} for _ in range(steps)]
-    start = {name: p.copy() for name, p in parameters.items()}
-    for gradient in gradients:
-        optimizer.apply(parameters, gradient)
-    return start, gradients, parameters
-
-
-def sgd_step(p, g, v, t, momentum, nesterov):
-    v[...] = momentum * v - 0.1 * g
-    return p + (momentum * v - 0.1 * g if nesterov else v)
-
-
-def adam_step(p, g, moments, t):
-    m, v = moments
-    m[...] = 0.9 * m + 0.1 * g
-    v[...] = 0.999 * v + 0.001 * g * g
-    return p - 0.1 * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-7)
-
-
-@pytest.mark.parametrize(("momentum", "nesterov"), [(0.0, False), (0.9, False), (0.9, True)])
-def test_sgd_is_kerass(momentum, nesterov):
-    start, gradients, actual = steps_of(SGD(0.1, momentum, nesterov))
-    for name, p in start.items():
-        v = np.zeros_like(p)
-        for t, gradient in enumerate(gradients, 1):
-            p = sgd_step(p, gradient[name], v, t, momentum, nesterov)
-        assert np.allclose(actual[name], p, rtol=1e-13, atol=1e-14)
-
-
-def test_adam_is_its_paper():
-    start, gradients, actual = steps_of(Adam(0.1))
-    for name, p in start.items():
-        moments = np.zeros((2, *p.shape))
-        for t, gradient in enumerate(gradients, 1):
-            p = adam_step(p, gradient[name], moments, t)
-        assert np.allclose(actual[name], p, rtol=1e-12)
-
-
-def test_gradients_longer_than_the_clip_are_scaled_down_to_it():
-    start, gradients, actual = steps_of(SGD(1.0, global_clipnorm=0.5), steps=1)
-    norm = np.sqrt(sum((g**2).sum() for g in gradients[0].values()))
-    for name, p in actual.items():
-        assert np.allclose(start[name] - p, gradients[0][name] * 0.5 / norm)
-    start, gradients, actual = steps_of(SGD(1.0, clipnorm=0.5), steps=1)
-    for name, p in actual.items():
-        assert np.linalg.norm(start[name] - p) == pytest.approx(0.5)
-    start, gradients, actual = steps_of(SGD(1.0, global_clipnorm=1e6), steps=1)
-    assert np.allclose(start["a"] - actual["a"], gradients[0]["a"])
-
-
-def test_the_norm_is_clipped_over_parameters_of_both_types():
-    parameters = {"a": np.zeros(3, "float32"), "b": np.zeros(4, "float64")}
-    gradients = {"a": np.full(3, 2, "float32"), "b": np.ones(4)}
-    SGD(1.0, global_clipnorm=1.0).apply(parameters, gradients)
-    assert np.allclose(parameters["a"], -2 / 4)
-    assert np.allclose(parameters["b"], -1 / 4)
-
-
-@pytest.mark.parametrize("make", [lambda: SGD(0.1, 0.9), lambda: Adam(0.1), lambda: SGD(0.1)])
-def test_an_optimiser_goes_on_from_its_state_dict(make):
-    optimizer = make()
-    _, _, parameters = steps_of(optimizer)
-    other = make()
-    other.load_state_dict(optimizer.state_dict())
-    copy = {name: p.copy() for name, p in parameters.items()}
-    gradients = {name: np.ones_like(p) for name, p in parameters.items()}
-    optimizer.apply(parameters, gradients)
-    other.apply(copy, gradients)
-    assert all(copy[name].tobytes() == p.tobytes() for name, p in parameters.items())
-    assert other.iterations == 4
-    with pytest.raises(ValueError, match="third"):
-        other.load_state_dict({"iterations": np.array(1), "third/a": np.zeros(1)})
-
-
-@pytest.mark.parametrize(
-    ("make", "words"),
-    [
-        (lambda: Adam(-1), "learning_rate"),
-        (lambda: Adam(float("nan")), "learning_rate"),
-        (lambda: Adam(beta_1=1.0), "beta_1"),
-        (lambda: SGD(momentum=1.5), "momentum"),
-        (lambda: SGD(clipnorm=-1), "clipnorm"),
-        (lambda: SGD(clipnorm=1, global_clipnorm=1), "got both"),
-        (lambda: toy_model(optimizer="adagrad"), "optimizer"),
-        (lambda: Sequential().compile("sgd", "hinge"), "loss"),
-        (lambda: Sequential().compile("sgd", "binary_crossentropy", ["f1"]), "metrics"),
-    ],
-)
-def test_a_wrong_setting_is_named(make, words):
-    with pytest.raises(ValueError, match=words):
-        make()
-
-
-# ---- the loop ------------------------------------------------------------------------------------
+# ---- fit -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("cell", [RNN, LSTM, GRU])
@@ -239,11 +56,13 @@ def test_a_model_learns_to_remember_the_first_id(cell):
     x, y = toy_task()
     model = toy_model(cell)
     history = model.fit(x, y, epochs=20, batch_size=32, validation_split=0.25, verbose=0)
+    assert history is model.history
     assert history.epoch == list(range(20))
     assert set(history.history) == {"loss", "accuracy", "val_loss", "val_accuracy"}
     assert history.history["loss"][-1] < 0.2 < history.history["loss"][0]
     assert history.history["val_accuracy"][-1] > 0.9
     assert ((model.predict(x)[:, 0] > 0.5) == y).mean() > 0.9
+    assert (history.complete, history.interrupted, history.partial) == (True, False, False)
 
 
 def test_two_runs_with_one_seed_are_equal_bit_for_bit():
@@ -265,16 +84,15 @@ def test_two_runs_with_one_seed_are_equal_bit_for_bit():
     assert runs[0] == runs[1] != runs[2]
 
 
-def test_evaluate_is_the_mean_over_all_rows_whatever_the_batches():
-    x, y = toy_task(50)
+def test_a_frozen_layer_stays_as_it_was():
+    x, y = toy_task(32)
     model = toy_model()
-    whole = model.evaluate(x, y, batch_size=50, return_dict=True)
-    parts = model.evaluate(x, y, batch_size=7, return_dict=True)
-    assert parts == pytest.approx(whole, rel=1e-6)
-    assert model.evaluate(x, y, batch_size=50) == [whole["loss"], whole["accuracy"]]
-    p = model.predict(x, batch_size=7)[:, 0]
-    assert whole["accuracy"] == ((p > 0.5) == y).mean()
-    assert whole["loss"] == pytest.approx(-np.log(np.where(y, p, 1 - p)).mean(), rel=1e-5)
+    model.build((None, None))
+    model.layers[0].trainable = False
+    before = {name: p.copy() for name, p in model.parameters.items()}
+    model.fit(x, y, verbose=0)
+    changed = {name for name, p in model.parameters.items() if not np.array_equal(p, before[name])}
+    assert changed == {name for name in before if not name.startswith("embedding")}
 
 
 def test_validation_split_leaves_the_end_out_of_training():
@@ -294,6 +112,16 @@ def test_validation_split_leaves_the_end_out_of_training():
     assert seen != x[:30].tolist()
 
 
+def test_validation_data_may_have_weights():
+    x, y = toy_task(40)
+    weights = np.linspace(0, 1, 40)
+    model = toy_model(optimizer=SGD(0.0))
+    history = model.fit(x, y, validation_data=(x, y, weights), verbose=0).history
+    expected = model.evaluate(x, y, sample_weight=weights, return_dict=True)
+    assert history["val_loss"][0] == expected["loss"]
+    assert expected["loss"] < model.evaluate(x, y, return_dict=True)["loss"]
+
+
 def test_fit_takes_batches_and_says_when_a_generator_is_used_up():
     x, y = toy_task(20)
     model = toy_model()
@@ -301,8 +129,212 @@ def test_fit_takes_batches_and_says_when_a_generator_is_used_up():
     history = model.fit(batches, epochs=2, validation_data=batches, verbose=0)
     assert len(history.history["val_loss"]) == 2
     assert model.evaluate(batches) == model.evaluate(x, y, batch_size=10)
-    with pytest.raises(ValueError, match="no batches in epoch 2"):
+    with pytest.raises(ValueError, match="no batches in epoch 2; a generator serves one pass"):
         model.fit((batch for batch in batches), epochs=2, verbose=0)
+    # What was trained in the first epoch is not lost.
+    assert model.history.epoch == [0]
+    assert not model.history.complete
+
+
+def test_steps_per_epoch_go_on_where_the_last_epoch_ended():
+    x, y = toy_task(50)
+    seen = []
+
+    def batches():
+        for start in range(0, 50, 10):
+            seen.append(start)
+            yield x[start : start + 10], y[start : start + 10]
+
+    model = toy_model()
+    history = model.fit(batches(), epochs=2, steps_per_epoch=2, verbose=0)
+    assert history.epoch == [0, 1]
+    assert seen == [0, 10, 20, 30]
+    with pytest.raises(ValueError, match="only 2 of 3 batches in epoch 2"):
+        model.fit(batches(), epochs=2, steps_per_epoch=3, verbose=0)
+
+
+def test_steps_of_arrays_begin_again_after_their_end():
+    x, y = toy_task(30)
+    model = toy_model()
+    model.fit(x, y, batch_size=10, epochs=3, steps_per_epoch=5, verbose=0)
+    assert model.optimizer.iterations == 15
+    assert model.evaluate(x, y, batch_size=10, steps=2) == model.evaluate(x[:20], y[:20])
+
+
+def test_fit_begins_at_the_initial_epoch():
+    history = toy_model().fit(*toy_task(20), epochs=5, initial_epoch=3, verbose=0)
+    assert history.epoch == [3, 4]
+
+
+# ---- weights -------------------------------------------------------------------------------------
+
+
+def steps_with(**options):
+    x, y = toy_task(32)
+    fastrnn.set_seed(0)
+    model = toy_model(optimizer=SGD(0.5))
+    model.fit(x, y, batch_size=8, shuffle=False, verbose=0, **options)
+    return [w.tobytes() for w in model.get_weights()]
+
+
+def test_class_weights_are_sample_weights_by_class():
+    _, y = toy_task(32)
+    by_class = steps_with(class_weight={1: 3.0})
+    assert by_class == steps_with(sample_weight=np.where(y == 1, 3.0, 1.0))
+    assert by_class != steps_with()
+    both = steps_with(class_weight={1: 3.0}, sample_weight=np.where(y == 1, 2.0, 1.0))
+    assert both == steps_with(sample_weight=np.where(y == 1, 6.0, 1.0))
+
+
+def test_class_weights_go_by_the_greatest_of_one_hot_targets_and_by_each_step():
+    x = np.random.default_rng(0).integers(0, 10, (6, 4))
+    labels = x % 3
+    results = []
+    for y, loss, weights in (
+        (labels, "sparse_categorical_crossentropy", {"class_weight": {0: 2, 2: 0.5}}),
+        (np.eye(3)[labels], "categorical_crossentropy", {"class_weight": {0: 2, 2: 0.5}}),
+        (
+            labels,
+            "sparse_categorical_crossentropy",
+            {"sample_weight": np.array([2, 1, 0.5])[labels]},
+        ),
+    ):
+        fastrnn.set_seed(0)
+        model = tagger()
+        model.compile("sgd", loss)
+        results.append(model.train_on_batch(x, y, **weights))
+    assert results[0] == results[2]
+    assert results[1] == pytest.approx(results[0], rel=1e-6)
+
+
+def test_a_sample_of_weight_0_changes_nothing():
+    x, y = toy_task(20)
+    weights, runs = np.r_[np.ones(10), np.zeros(10)], []
+    for rubbish in (x, (x + 3) % 10):
+        fastrnn.set_seed(0)
+        model = toy_model(optimizer="sgd")
+        model.train_on_batch(np.r_[x[:10], rubbish[10:]], y, sample_weight=weights)
+        runs.append([w.tobytes() for w in model.get_weights()])
+    assert runs[0] == runs[1]
+
+
+def test_metrics_ignore_sample_weights_and_weighted_metrics_do_not():
+    x, y = toy_task(40)
+    weights = np.where(y == 1, 1.0, 0.0)
+    model = toy_model()
+    model.compile("sgd", "binary_crossentropy", ["accuracy"], ["accuracy", "mae"])
+    figures = model.evaluate(x, y, sample_weight=weights, return_dict=True)
+    right = (model.predict(x)[:, 0] > 0.5) == y
+    assert list(figures) == ["loss", "accuracy", "accuracy_1", "mae"]
+    assert figures["accuracy"] == right.mean()
+    assert figures["accuracy_1"] == pytest.approx(right[y == 1].mean())
+
+
+# ---- evaluate and predict ------------------------------------------------------------------------
+
+
+def test_evaluate_is_the_mean_over_all_rows_whatever_the_batches():
+    x, y = toy_task(50)
+    model = toy_model()
+    whole = model.evaluate(x, y, batch_size=50, return_dict=True)
+    parts = model.evaluate(x, y, batch_size=7, return_dict=True)
+    assert parts == pytest.approx(whole, rel=1e-6)
+    assert model.evaluate(x, y, batch_size=50) == [whole["loss"], whole["accuracy"]]
+    p = model.predict(x, batch_size=7)[:, 0]
+    assert whole["accuracy"] == ((p > 0.5) == y).mean()
+    assert whole["loss"] == pytest.approx(-np.log(np.where(y, p, 1 - p)).mean(), rel=1e-5)
+
+
+def test_predictions_do_not_depend_on_the_batches_bit_for_bit():
+    x, _ = toy_task(50)
+    model = toy_model()
+    whole = model.predict(x, batch_size=50)
+    assert model.predict(x, batch_size=7).tobytes() == whole.tobytes()
+    assert model.predict(x[:7].tolist()).tobytes() == whole[:7].tobytes()
+    assert model.predict(iter([x[:30], (x[30:],)])).tobytes() == whole.tobytes()
+    assert model.predict(iter([x[:30], x[30:]]), steps=1).tobytes() == whole[:30].tobytes()
+    assert model.predict_on_batch(x[:5]).tobytes() == whole[:5].tobytes()
+
+
+def test_one_batch_is_trained_tested_and_predicted():
+    x, y = toy_task(20)
+    model = toy_model()
+    tested = model.test_on_batch(x, y)
+    assert tested == model.evaluate(x, y)
+    assert model.train_on_batch(x, y, return_dict=True) == dict(
+        zip(("loss", "accuracy"), tested, strict=True)
+    )
+    assert model.test_on_batch(x, y)[0] < tested[0]
+    assert model.test_on_batch(Batch(x, y)) == model.test_on_batch(x, y)
+
+
+# ---- sequences of different lengths --------------------------------------------------------------
+
+
+def test_sequences_of_different_lengths_train_as_each_alone():
+    x = ragged()
+    y = np.array([row[0] % 2 for row in x])
+    model = toy_model()
+    p = model.predict(x, batch_size=8)
+    assert p.shape == (40, 1)
+    alone = np.concatenate([model.predict(row[None]) for row in x])
+    assert p.tobytes() == alone.tobytes()
+    losses = -np.log(np.where(y[:, None], p, 1 - p))
+    assert model.evaluate(x, y, batch_size=8)[0] == pytest.approx(losses.mean(), rel=1e-5)
+    history = model.fit(x, y, epochs=30, batch_size=8, validation_split=0.2, verbose=0).history
+    assert history["loss"][-1] < 0.2 < history["loss"][0]
+
+
+def test_a_target_for_each_step_of_sequences_counts_each_step_once():
+    x = ragged()
+    y = [row % 3 for row in x]
+    model = tagger()
+    outputs = model.predict(x, batch_size=8)
+    assert [p.shape for p in outputs] == [(len(row), 3) for row in x]
+    assert all(
+        p.tobytes() == model.predict(row[None])[0].tobytes()
+        for p, row in zip(outputs, x, strict=True)
+    )
+    chosen = np.concatenate([p[np.arange(len(t)), t] for p, t in zip(outputs, y, strict=True)])
+    right = np.concatenate([p.argmax(-1) == t for p, t in zip(outputs, y, strict=True)])
+    for size in (1, 8, 40):
+        loss, accuracy = model.evaluate(x, y, batch_size=size)
+        assert loss == pytest.approx(-np.log(chosen).mean(), rel=1e-5)
+        assert accuracy == pytest.approx(right.mean())
+    weights = [np.linspace(0, 1, len(row)) for row in x]
+    weighted = model.evaluate(x, y, sample_weight=weights)[0]
+    expected = -(np.concatenate(weights) * np.log(chosen)).mean()
+    assert weighted == pytest.approx(expected, rel=1e-5)
+    history = model.fit(x, y, epochs=30, batch_size=8, verbose=0).history
+    assert history["accuracy"][-1] > 0.95
+
+
+def test_a_padded_batch_with_its_mask_is_the_sequences():
+    x = ragged(8)
+    y = [row % 3 for row in x]
+    steps = max(map(len, x))
+    padded, targets = np.zeros((8, steps), int), np.full((8, steps), -1)
+    for b, (row, target) in enumerate(zip(x, y, strict=True)):
+        padded[b, : len(row)], targets[b, : len(row)] = row, target
+    mask = np.arange(steps) < np.array([len(row) for row in x])[:, None]
+    results = []
+    for given in ((x, y), (Batch(padded, targets, mask=mask),)):
+        fastrnn.set_seed(0)
+        model = tagger()
+        figures = model.train_on_batch(*given)
+        results.append((figures, [w.tobytes() for w in model.get_weights()]))
+    assert results[0] == results[1]
+
+
+def test_features_may_be_ragged_too():
+    x = [np.random.default_rng(len(row)).normal(size=(len(row), 3)) for row in ragged(20)]
+    model = Sequential([GRU(5), Dense(2)])
+    model.compile("adam", "mse")
+    model.fit(x, np.zeros((20, 2)), epochs=2, verbose=0)
+    assert model.predict(x).shape == (20, 2)
+
+
+# ---- bad input at the doors ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -310,19 +342,73 @@ def test_fit_takes_batches_and_says_when_a_generator_is_used_up():
     [
         ({"y": np.zeros(3)}, "y: expected 20 rows"),
         ({"x": np.zeros((0, 8)), "y": np.zeros(0)}, "at least one row"),
-        ({"x": [[1, 2], [3]], "y": [0, 1]}, "ragged"),
+        ({"x": [[1, 2], [3]], "y": [0, 1, 0]}, "y: expected 2 rows"),
+        ({"x": [[1, 2], []], "y": [0, 1]}, r"x\[1\]: expected at least one step"),
+        ({"x": [[1, 2], ["a"]], "y": [0, 1]}, r"x\[1\]: expected numbers"),
+        ({"x": [[1, 2], [[3]]], "y": [0, 1]}, "x: expected steps of one shape"),
+        ({"x": [[1, 2], [3]], "y": [[0, 1], [0, 1, 1]]}, r"y\[1\]: expected 1 steps, as x\[1\]"),
         ({"x": np.array([["a"]]), "y": [0]}, "x: expected numbers"),
+        ({"x": np.full((20, 6), np.nan)}, "x: expected finite numbers, got nan in row 0"),
+        ({"y": np.r_[np.zeros(19), np.nan]}, "y: expected targets in 0..1"),
+        ({"y": np.full(20, 2)}, "y: expected targets in 0..1"),
+        ({"x": np.full((20, 6), 10)}, r"ids: expected 0 \.\. 9, got 10"),
+        ({"x": np.full((20, 6), -1)}, r"ids: expected 0 \.\. 9, got -1"),
+        ({"sample_weight": np.ones(3)}, "sample_weight: expected 20 rows"),
+        ({"sample_weight": np.full(20, np.nan)}, "sample_weight: expected finite"),
+        ({"class_weight": [1, 2]}, "class_weight: expected a dict"),
+        ({"class_weight": {0: "a"}}, "class_weight"),
+        ({"y": None}, "batch: expected"),
+        ({"x": 3, "y": None}, "x: expected batches"),
+        ({"y": None, "sample_weight": np.ones(20)}, "sample_weight: goes with arrays"),
+        ({"y": None, "validation_split": 0.5}, "validation_split: needs arrays"),
         ({"batch_size": 0}, "batch_size"),
         ({"epochs": 0}, "epochs"),
+        ({"steps_per_epoch": 0}, "steps_per_epoch"),
         ({"verbose": 3}, "verbose"),
         ({"validation_split": 1.0}, "validation_split"),
+        ({"validation_data": (np.zeros((3, 6)), np.zeros(2))}, "y: expected 3 rows"),
         ({"callbacks": [3]}, "callbacks"),
     ],
 )
-def test_wrong_arguments_of_fit_are_named(arguments, words):
+def test_wrong_arguments_of_fit_are_named_and_nothing_is_lost(arguments, words):
     x, y = toy_task(20)
-    with pytest.raises((TypeError, ValueError), match=words):
-        toy_model().fit(**{"x": x, "y": y, "verbose": 0, **arguments})
+    model = toy_model()
+    model.fit(x, y, verbose=0)
+    before = [w.tobytes() for w in model.get_weights()]
+    with pytest.raises((IndexError, TypeError, ValueError), match=words):
+        model.fit(**{"x": x, "y": y, "verbose": 0, **arguments})
+    assert [w.tobytes() for w in model.get_weights()] == before
+    model.fit(x, y, verbose=0)
+
+
+def test_wrong_batches_are_named():
+    x, y = toy_task(20)
+    model = toy_model()
+    for batch, words in (
+        ((x, y[:3]), "y: expected 20 rows"),
+        ((x, y, y, y), "got 4 values"),
+        (x, "got ndarray"),
+        ((np.full((20, 6), np.inf), y), "x: expected finite numbers"),
+        ((x,), "y: expected targets"),
+        (Batch(x, y, mask=np.ones((20, 6))), "mask: expected bool"),
+        (Batch(x, y, mask=np.ones((20, 5), bool)), "mask: expected shape"),
+    ):
+        with pytest.raises((TypeError, ValueError), match=words):
+            model.fit([batch], verbose=0)
+    with pytest.raises(ValueError, match="x: expected finite numbers"):
+        model.predict(np.full((3, 6), np.nan))
+    with pytest.raises(ValueError, match="at least one batch"):
+        model.predict(iter([]))
+    with pytest.raises(ValueError, match="no batches"):
+        model.evaluate([])
+
+
+def test_labels_outside_the_classes_are_refused():
+    model = tagger()
+    x, _ = toy_task(4)
+    for y in (np.full((4, 6), 3), np.full((4, 6), -1)):
+        with pytest.raises(ValueError, match=r"y: expected labels in 0 \.\. 2"):
+            model.fit(x, y, verbose=0)
 
 
 def test_a_model_that_is_not_compiled_says_so():
@@ -331,31 +417,11 @@ def test_a_model_that_is_not_compiled_says_so():
         model.fit(np.zeros((2, 3)), np.zeros(2))
     with pytest.raises(RuntimeError, match="compile"):
         model.evaluate(np.zeros((2, 3)), np.zeros(2))
+    with pytest.raises(ValueError, match="loss"):
+        model.compile("sgd")
 
 
-class Recorder(Callback):
-    """The names of the hooks that were called."""
-
-    def __init__(self):
-        self.calls = []
-
-    def __getattribute__(self, name):
-        if name.startswith("on_"):
-            self.calls.append(name.removeprefix("on_"))
-        return super().__getattribute__(name)
-
-
-def test_callbacks_are_called_at_the_turning_points():
-    x, y = toy_task(20)
-    recorder = Recorder()
-    toy_model().fit(
-        x, y, batch_size=10, epochs=1, validation_data=(x, y), callbacks=[recorder], verbose=0
-    )
-    batch = ["train_batch_begin", "train_batch_end"]
-    assert recorder.calls == [
-        *("train_begin", "epoch_begin", *batch, *batch),
-        *("test_begin", "test_end", "epoch_end", "train_end"),
-    ]
+# ---- the end of a training, and what is shown ----------------------------------------------------
 
 
 def test_stop_training_ends_it_after_the_batch():
@@ -367,6 +433,7 @@ def test_stop_training_ends_it_after_the_batch():
     history = model.fit(*toy_task(), epochs=3, callbacks=[Stop()], verbose=0)
     assert history.epoch == [0]
     assert not history.interrupted
+    assert history.partial
     assert model.optimizer.iterations == 2
 
 
@@ -407,6 +474,8 @@ def test_ctrl_c_ends_the_epoch_after_the_batch_and_keeps_the_history():
         x, y, epochs=5, callbacks=[PressCtrlC(10)], validation_data=(x, y), verbose=0
     )
     assert history.interrupted
+    assert history.partial
+    assert not history.complete
     assert model.optimizer.iterations == 11
     assert history.epoch == [0, 1]
     assert len(history.history["val_loss"]) == 2
@@ -414,10 +483,11 @@ def test_ctrl_c_ends_the_epoch_after_the_batch_and_keeps_the_history():
 
 
 def test_a_second_ctrl_c_ends_fit_at_once():
-    recorder = Recorder()
+    ended = []
+    tell = LambdaCallback(on_train_end=lambda logs=None: ended.append(True))
     with pytest.raises(KeyboardInterrupt):
-        toy_model().fit(*toy_task(), callbacks=[PressCtrlC(3, times=2), recorder], verbose=0)
-    assert recorder.calls[-1] == "train_end"
+        toy_model().fit(*toy_task(), callbacks=[PressCtrlC(3, times=2), tell], verbose=0)
+    assert ended
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
@@ -452,34 +522,7 @@ print("history kept", history.interrupted, len(history.epoch) > 0)
     assert process.stdout.strip() == "history kept True True"
 
 
-# ---- data ----------------------------------------------------------------------------------------
-
-
-def test_array_batches_cover_every_row_once():
-    x, y = np.arange(10), np.arange(10) * 2
-    plain = list(ArrayBatches(x, y, 4))
-    assert [len(batch) for batch, _ in plain] == [4, 4, 2]
-    assert len(ArrayBatches(x, y, 4)) == 3
-    assert np.concatenate([batch for batch, _ in plain]).tolist() == x.tolist()
-    shuffled = ArrayBatches(x, y, 4, shuffle=True)
-    orders = [np.concatenate([batch for batch, _ in shuffled]).tolist() for _ in range(2)]
-    assert sorted(orders[0]) == sorted(orders[1]) == x.tolist()
-    assert orders[0] != orders[1]
-    assert all(np.array_equal(b, 2 * a) for a, b in shuffled)
-
-
-def test_continuous_batches_continue_each_other_row_by_row():
-    batches = continuous_batches(np.arange(31), batch_size=3, steps=4)
-    seen = list(batches)
-    assert len(batches) == len(seen) == 3
-    assert [x.shape for x, _ in seen] == [(3, 4), (3, 4), (3, 2)]
-    rows = np.concatenate([x for x, _ in seen], axis=1)
-    assert rows.tolist() == np.arange(30).reshape(3, 10).tolist()
-    assert all(np.array_equal(y, x + 1) for x, y in seen)
-    with pytest.raises(ValueError, match="at least 4"):
-        continuous_batches([1, 2, 3], 3, 1)
-    with pytest.raises(ValueError, match="one dimension"):
-        continuous_batches([[1, 2, 3]], 1, 1)
+# ---- sequences that go on from batch to batch ----------------------------------------------------
 
 
 def test_a_stateful_model_is_evaluated_as_on_one_sequence_and_its_training_state_kept():
@@ -515,3 +558,30 @@ def test_fit_begins_each_epoch_of_a_stateful_model_with_zeros():
     losses = model.fit(continuous_batches(ids, 2, 10), epochs=3, verbose=0).history["loss"]
     assert losses[0] == losses[1] == losses[2]
     assert losses[0] == pytest.approx(model.evaluate(continuous_batches(ids, 2, 20)), rel=1e-6)
+
+
+def test_a_row_is_reset_where_a_batch_says_so():
+    rng = np.random.default_rng(0)
+    documents = [rng.integers(1, 10, n) for n in (13, 4, 8, 9, 21)]
+    model = Sequential(
+        [
+            Embedding(10, 4),
+            GRU(6, return_sequences=True, stateful=True),
+            Dense(10, activation="softmax"),
+        ]
+    )
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    loss = model.evaluate(continuous_batches(documents, batch_size=2, steps=5))
+    of_steps = [
+        -np.log(p[np.arange(len(d) - 1), d[1:]])
+        for d in documents
+        for p in [_alone(model, d[None, :-1])]
+    ]
+    assert loss == pytest.approx(np.concatenate(of_steps).mean(), rel=1e-5)
+
+
+def _alone(model, ids):
+    model.reset_states()
+    output = model.predict(ids)[0]
+    model.reset_states()
+    return output

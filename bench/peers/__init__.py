@@ -9,11 +9,20 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
+from sentiment import Reviews, SentimentModel
 from workload import Array, Data, Workload
+
+
+@dataclass(frozen=True)
+class Activations:
+    """What training keeps from its forward to its backward pass."""
+
+    forward: Callable[[], Any]  # runs the forward pass; what it returns keeps all of it alive
+    accounted: Callable[[], int]  # their bytes, the output apart, as the library counts them
 
 
 @dataclass(frozen=True)
@@ -23,6 +32,8 @@ class Runner:
     name: str
     call: Callable[[], Any]
     arrays: Callable[[Any], Mapping[str, Array]]  # what ``call`` returned, as named NumPy arrays
+    activations: Activations | None = None  # of training
+    counted: float = 1.0  # the share of its work, and so of its time, that the other side does too
 
 
 @dataclass(frozen=True)
@@ -31,44 +42,62 @@ class Duel:
 
     ours: Runner
     peer: Runner
+    checked: Duel | None = None  # whose values are compared instead: dropout's masks are random
 
 
-class Peer(Protocol):
+class Peer:
     """A library to measure against; each way that it can do a piece of work is a runner."""
 
     name: str
     configuration: str  # what makes it the peer's best legal configuration; stands in the report
-    frozen_weights: bool  # inference with weights fixed beforehand: compared with our prepared form
+    frozen_weights = False  # inference with weights fixed beforehand: against our prepared form
 
-    def version(self) -> str: ...
+    def version(self) -> str:
+        raise NotImplementedError
 
     def inference(self, work: Workload, data: Data, threads: int) -> list[Runner]:
         """Give arrays named output, h_n and c_n, or some of them."""
-        ...
+        return []
 
     def training(self, work: Workload, data: Data, threads: int) -> list[Runner]:
         """Give dx and the gradients under the parameters' names besides."""
-        ...
+        return []
 
     def step(self, work: Workload, data: Data, threads: int) -> list[Runner]:
         """Take the first time step again and again, carrying the state; give output [B, H]."""
-        ...
+        return []
+
+    def model_prediction(
+        self, model: SentimentModel, reviews: Reviews, threads: int
+    ) -> list[Runner]:
+        """Take one batch after the other; give output [B, 1], the probabilities."""
+        return []
+
+    def model_training(self, model: SentimentModel, reviews: Reviews, threads: int) -> list[Runner]:
+        """Take one optimiser's step on one batch after the other; give loss [1].
+
+        And output [B, 1]: what the model, as it is by then, makes of the first batch.
+        """
+        return []
 
 
 def installed(names: list[str]) -> list[Peer]:
     """The peers among ``names`` whose packages are installed, in that order."""
     found: list[Peer] = []
     for name in names:
-        if name == "torch" and importlib.util.find_spec("torch"):
+        if name == "torch" and _there("torch"):
             from peers.pytorch import Torch
 
             found.append(Torch())
-        elif name == "onnxruntime" and all(
-            importlib.util.find_spec(package) for package in ("onnxruntime", "onnx")
-        ):
+        elif name == "onnxruntime" and _there("onnxruntime") and _there("onnx"):
             from peers.onnx_runtime import OnnxRuntime
 
             found.append(OnnxRuntime())
+        elif name == "keras" and _there("keras"):
+            from peers.keras import Keras, find_backend
+
+            if backend := find_backend():
+                found.append(Keras(backend))
         elif name == "self":
             from peers.ours import Again
 
@@ -76,12 +105,21 @@ def installed(names: list[str]) -> list[Peer]:
     return found
 
 
-KNOWN = (
-    "torch",
-    "onnxruntime",
-    "self",
-)  # "self" is fastrnn again: it shows the noise of the measurement
-DEFAULT = ("torch", "onnxruntime")
+def how_to_install(name: str) -> str:
+    return "pip install keras tensorflow-cpu" if name == "keras" else "pip install '.[bench]'"
+
+
+def _there(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
+
+
+# "self" is fastrnn again: it shows the noise of the measurement
+KNOWN = ("torch", "onnxruntime", "keras", "self")
+DEFAULT = ("torch", "onnxruntime", "keras")
+
+
+class UnavailableError(Exception):
+    """Something cannot be measured here."""
 
 
 class DisagreementError(AssertionError):
@@ -104,6 +142,7 @@ def check_values(duel: Duel, dtype: str) -> float:
         another shape or NaN.
     """
     limit = 1e-3 if dtype == "float32" else 1e-8
+    duel = duel.checked or duel
     duel.ours.call()
     ours = duel.ours.arrays(duel.ours.call())
     duel.peer.call()

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from peers import Runner
+from peers import Peer, Runner
 from workload import Array, Data, Workload
 
 # ONNX orders the gates i, o, f, c and z, r, h; PyTorch i, f, g, o and r, z, n.
@@ -16,7 +16,7 @@ GATE_ORDER = {"lstm": (0, 3, 1, 2), "gru": (1, 0, 2), "rnn_tanh": (0,), "rnn_rel
 OPERATOR = {"lstm": "LSTM", "gru": "GRU", "rnn_tanh": "RNN", "rnn_relu": "RNN"}
 
 
-class OnnxRuntime:
+class OnnxRuntime(Peer):
     """The peer of inference with frozen weights."""
 
     name = "onnxruntime"
@@ -42,9 +42,6 @@ class OnnxRuntime:
             feeds["lengths"] = np.array(work.lengths, np.int32)
         names, call = self._bound(session, feeds, _output_shapes(work))
         return [Runner(self.name, call, lambda result: dict(zip(names, result(), strict=True)))]
-
-    def training(self, work: Workload, data: Data, threads: int) -> list[Runner]:
-        return []
 
     def step(self, work: Workload, data: Data, threads: int) -> list[Runner]:
         if work.dtype != "float32":

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,8 @@ import numpy as np
 import fastrnn
 from fastrnn import functional as F
 from fastrnn import runtime
-from peers import Runner
+from peers import Activations, Peer, Runner
+from sentiment import Reviews, SentimentModel
 from workload import Array, Data, Workload
 
 
@@ -70,7 +73,11 @@ def training(work: Workload, data: Data, threads: int) -> Runner:
         output, state, (dx, _, dweights) = result
         return {**_named(output, state), "dx": dx, **dweights}
 
-    return Runner("functional", call, arrays)
+    def whole_forward() -> Any:
+        return forward(data.x, data.weights, **options)
+
+    activations = Activations(whole_forward, lambda: int(whole_forward()[2].nbytes))
+    return Runner("functional", call, arrays, activations)
 
 
 def step(work: Workload, data: Data, threads: int) -> Runner:
@@ -81,18 +88,56 @@ def step(work: Workload, data: Data, threads: int) -> Runner:
     return Runner("step", lambda: layer.step(x_t), lambda output: {"output": output})
 
 
+def model_prediction(model: SentimentModel, reviews: Reviews, threads: int) -> Runner:
+    """One batch after the other through the training API's model."""
+    runtime.set_num_threads(threads)
+    network, batches = _sentiment(model, reviews), cycle(reviews.tokens)
+    return Runner("model", lambda: network(next(batches)), lambda output: {"output": output})
+
+
+def model_training(model: SentimentModel, reviews: Reviews, threads: int) -> Runner:
+    """Whole steps: forward, backward, Adam."""
+    runtime.set_num_threads(threads)
+    network = _sentiment(model, reviews)
+    batches = cycle(zip(reviews.tokens, reviews.labels, strict=True))
+
+    def arrays(loss: float) -> Mapping[str, Array]:
+        return {"loss": np.array([loss], np.float32), "output": network(reviews.tokens[0])}
+
+    return Runner("model", lambda: network.train_on_batch(*next(batches)), arrays)
+
+
+def _sentiment(model: SentimentModel, reviews: Reviews) -> fastrnn.Sequential:
+    layer = {"lstm": fastrnn.LSTM, "gru": fastrnn.GRU}.get(model.cell, fastrnn.RNN)
+    network = fastrnn.Sequential(
+        [
+            fastrnn.Embedding(model.vocabulary, model.embedding, name="embedding"),
+            layer(model.units[0], return_sequences=True, name="rnn0"),
+            fastrnn.Dropout(model.dropout),
+            layer(model.units[1], name="rnn1"),
+            fastrnn.Dropout(model.dropout),
+            fastrnn.Dense(1, activation="sigmoid", name="dense"),
+        ]
+    )
+    network.build((None, model.steps))
+    for name, parameter in network.parameters.items():
+        parameter[...] = reviews.weights[name.removesuffix("_l0")]
+    adam = fastrnn.Adam(learning_rate=model.learning_rate, epsilon=model.epsilon)
+    network.compile(adam, "binary_crossentropy")
+    return network
+
+
 def inference_against(frozen_weights: bool, work: Workload, data: Data, threads: int) -> Runner:
     """The form that is fair against a peer whose weights are frozen or not."""
     chosen = prepared_inference if frozen_weights else functional_inference
     return chosen(work, data, threads)
 
 
-class Again:
+class Again(Peer):
     """fastrnn as its own peer: every ratio should be 1, and what it is instead is the noise."""
 
     name = "self"
     configuration = "fastrnn once more, the functional form"
-    frozen_weights = False
 
     def version(self) -> str:
         return str(fastrnn.__version__)
@@ -106,5 +151,13 @@ class Again:
     def step(self, work: Workload, data: Data, threads: int) -> list[Runner]:
         return [self._renamed(step(work, data, threads))]
 
+    def model_prediction(
+        self, model: SentimentModel, reviews: Reviews, threads: int
+    ) -> list[Runner]:
+        return [self._renamed(model_prediction(model, reviews, threads))]
+
+    def model_training(self, model: SentimentModel, reviews: Reviews, threads: int) -> list[Runner]:
+        return [self._renamed(model_training(model, reviews, threads))]
+
     def _renamed(self, runner: Runner) -> Runner:
-        return Runner(self.name, runner.call, runner.arrays)
+        return replace(runner, name=self.name)

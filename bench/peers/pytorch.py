@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-import numpy as np
-
-from peers import Runner
+from peers import Activations, Peer, Runner
+from peers.pytorch_model import TorchSentiment
+from sentiment import Reviews, SentimentModel
 from workload import Array, Data, Workload
 
 
-class Torch:
+class Torch(Peer):
     """The peer of training, and of inference with weights that may change."""
 
     name = "torch"
-    frozen_weights = False
 
     def __init__(self) -> None:
         self.torch: Any = importlib.import_module("torch")
@@ -26,7 +25,8 @@ class Torch:
             "gradients of the input and of all parameters, grads set to None between; "
             f"contiguous weights, oneDNN {onednn}, same threads; "
             "ragged: packed (pack_padded_sequence, enforce_sorted=False) and padded with a mask; "
-            "single steps: the module with one step and the *Cell class"
+            "single steps: the module with one step and the *Cell class; "
+            "tutorial: time-major layers, loss on logits, fused Adam"
         )
 
     def version(self) -> str:
@@ -51,7 +51,7 @@ class Torch:
 
         runners = [Runner("torch packed", packed, _outputs)]
         if not work.bidirectional:
-            mask = self._mask(work)
+            mask = torch.from_numpy(work.mask)
 
             def padded() -> Any:
                 with torch.inference_mode():
@@ -66,49 +66,32 @@ class Torch:
         x = torch.from_numpy(data.x).clone().requires_grad_(True)
         doutput = torch.from_numpy(data.doutput)
 
-        def forget() -> None:
-            x.grad = None
-            module.zero_grad(set_to_none=True)
+        def runner(name: str, forward: Callable[[], Any]) -> Runner:
+            def call() -> Any:
+                x.grad = None
+                module.zero_grad(set_to_none=True)
+                output, state = forward()
+                output.backward(doutput)
+                return output, state
 
-        def gradients() -> dict[str, Array]:
-            named = {name: value.grad.numpy() for name, value in module.named_parameters()}
-            return {"dx": x.grad.numpy(), **named}
+            def arrays(result: Any) -> Mapping[str, Array]:
+                named = {name: value.grad.numpy() for name, value in module.named_parameters()}
+                return {**_outputs(result), "dx": x.grad.numpy(), **named}
 
-        def whole() -> Any:
-            forget()
-            output, state = module(x)
-            output.backward(doutput)
-            return output, state
+            def saved() -> int:
+                return self._saved_bytes(forward, (x, *module.parameters()))
+
+            return Runner(name, call, arrays, Activations(forward, saved))
 
         if work.lengths is None:
-            return [Runner("torch", whole, lambda result: {**_outputs(result), **gradients()})]
+            return [runner("torch", lambda: module(x))]
         lengths = torch.tensor(work.lengths)
-
-        def packed() -> Any:
-            forget()
-            output, state = self._packed(module, x, lengths, work.steps)
-            output.backward(doutput)
-            return output, state
-
         runners = [
-            Runner("torch packed", packed, lambda result: {**_outputs(result), **gradients()})
+            runner("torch packed", lambda: self._packed(module, x, lengths, work.steps)),
         ]
         if not work.bidirectional:
-            mask = self._mask(work)
-
-            def padded() -> Any:
-                forget()
-                output = module(x)[0] * mask
-                output.backward(doutput)
-                return output
-
-            runners.append(
-                Runner(
-                    "torch padded",
-                    padded,
-                    lambda out: {"output": out.detach().numpy(), **gradients()},
-                )
-            )
+            mask = torch.from_numpy(work.mask)
+            runners.append(runner("torch padded", lambda: (module(x)[0] * mask, None)))
         return runners
 
     def step(self, work: Workload, data: Data, threads: int) -> list[Runner]:
@@ -137,6 +120,16 @@ class Torch:
 
         return [Runner("torch", by_module, arrays), Runner("torch cell", by_cell, arrays)]
 
+    def model_prediction(
+        self, model: SentimentModel, reviews: Reviews, threads: int
+    ) -> list[Runner]:
+        self.torch.set_num_threads(threads)
+        return [TorchSentiment(self.torch, model, reviews).prediction()]
+
+    def model_training(self, model: SentimentModel, reviews: Reviews, threads: int) -> list[Runner]:
+        self.torch.set_num_threads(threads)
+        return [TorchSentiment(self.torch, model, reviews).training()]
+
     def _module(self, work: Workload, data: Data, threads: int) -> Any:
         torch = self.torch
         torch.set_num_threads(threads)
@@ -164,20 +157,32 @@ class Torch:
         )
         return cell
 
+    def _saved_bytes(self, forward: Callable[[], Any], own: Iterable[Any]) -> int:
+        """What autograd saves of ``forward`` besides its output and the tensors ``own``."""
+        saved: dict[int, int] = {}
+
+        def pack(tensor: Any) -> Any:
+            storage = tensor.untyped_storage()
+            saved[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        with self.torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            output, _ = forward()
+        for tensor in (output, *own):
+            saved.pop(tensor.untyped_storage().data_ptr(), None)
+        return sum(saved.values())
+
     def _packed(self, module: Any, x: Any, lengths: Any, steps: int) -> Any:
         rnn = self.torch.nn.utils.rnn
         packed = rnn.pack_padded_sequence(x, lengths, enforce_sorted=False)
         output, state = module(packed)
         return rnn.pad_packed_sequence(output, total_length=steps)[0], state
 
-    def _mask(self, work: Workload) -> Any:
-        """[T, B, 1], one where a step is valid: what a padded forward-only layer needs besides."""
-        valid = np.arange(work.steps)[:, None] < np.array(work.lengths)[None, :]
-        return self.torch.from_numpy(valid[:, :, None].astype(work.dtype))
-
 
 def _outputs(result: Any) -> dict[str, Array]:
     output, state = result
-    states = state if isinstance(state, tuple) else (state,)
-    arrays = {"output": output, **dict(zip(("h_n", "c_n"), states, strict=False))}
+    arrays = {"output": output}
+    if state is not None:
+        states = state if isinstance(state, tuple) else (state,)
+        arrays.update(zip(("h_n", "c_n"), states, strict=False))
     return {name: tensor.detach().numpy() for name, tensor in arrays.items()}

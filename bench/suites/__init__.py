@@ -1,16 +1,21 @@
 """The suites: each is one file with a ``SUITE``, listed at the bottom of this one.
 
-A suite is a list of cases; a case is one piece of work with one duel for each peer that can do it.
-Duels are built when their turn has come, so that one case's arrays and threads exist at a time.
+A suite is a list of cases; a case is one piece of work, and makes a row for each peer that can do
+it. What a row needs is built when its turn has come, so that one case's arrays and threads exist at
+a time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
-from peers import Duel, Peer, ours
+from measure import Bench, measure
+from peers import Duel, Peer, check_values, ours
 from workload import Data, Workload
+
+Row = dict[str, Any]  # one line of the report with every sample behind it
 
 
 @dataclass(frozen=True)
@@ -29,11 +34,34 @@ class Case:
     label: str  # sizes: the line in the table and in the plot
     series: str  # the cell, or what else has a colour in the plot and a geometric mean
     mode: str  # "inference", "training": the column in the plot
-    flops: float  # of one call; 0 where a share of the peak would say nothing
-    steps: int  # time steps of one call; 0 where there are none
     dtype: str
     threads: int
-    duels: Callable[[], Iterable[Duel]]
+    rows: Callable[[Case, Bench], Iterator[Row]]
+    flops: float = 0.0  # of one call; 0 where a share of the peak would say nothing
+    steps: int = 0  # time steps of one call; 0 where there are none
+    samples: int = 0  # sequences of one call, where they are what is counted
+    streamed: Streamed | None = None  # where the weights' way to the processor is the limit
+
+    def row(self, **found: Any) -> Row:
+        """One of its rows: what the case is, then what was found."""
+        return {
+            "series": self.series,
+            "label": self.label,
+            "mode": self.mode,
+            "dtype": self.dtype,
+            "threads": self.threads,
+            "steps": self.steps,
+            "flops": self.flops,
+            **found,
+        }
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """Weights that one call has to read again and again, in bytes."""
+
+    size: int  # of the array that is read
+    total: int  # of all readings in one call
 
 
 @dataclass(frozen=True)
@@ -43,6 +71,32 @@ class Suite:
     name: str
     title: str
     cases: Callable[[Context], list[Case]]
+    view: str = "speed"  # how its rows are shown: a key of ``views.VIEWS``
+
+
+def duels(build: Callable[[], Iterable[Duel]]) -> Callable[[Case, Bench], Iterator[Row]]:
+    """A row for each duel: its values compared, then both sides timed in turn."""
+
+    def rows(case: Case, bench: Bench) -> Iterator[Row]:
+        for duel in build():
+            error = check_values(duel, case.dtype)
+            measured = measure(duel, bench, case.dtype, case.threads)
+            found = measured.as_json()
+            shares = measured.shares_of_peak(case.flops)
+            bandwidth = case.streamed and bench.bandwidth.measure(case.streamed.size, case.threads)
+            for side, share in zip(("ours", "peer"), shares, strict=True):
+                seconds = found[side + "_seconds"]
+                found[side + "_us_per_step"] = seconds / max(case.steps, 1) * 1e6
+                found[side + "_share_of_peak"] = share
+                if case.samples:
+                    found[side + "_samples_per_second"] = case.samples / seconds
+                if case.streamed and bandwidth:
+                    found[side + "_share_of_stream"] = case.streamed.total / seconds / bandwidth
+            yield case.row(
+                ours=duel.ours.name, peer=duel.peer.name, largest_difference=error, **found
+            )
+
+    return rows
 
 
 def recurrent_cases(
@@ -51,6 +105,7 @@ def recurrent_cases(
     modes: tuple[str, ...] = ("inference", "training"),
     threads: int | None = None,
     label: str | None = None,
+    series: str | None = None,
 ) -> list[Case]:
     """One workload in each mode against every peer that can do it."""
     team = context.threads if threads is None else threads
@@ -77,21 +132,45 @@ def recurrent_cases(
     return [
         Case(
             label=label or work.label,
-            series=work.cell,
+            series=series or work.cell,
             mode=mode,
-            flops=work.flops * (3 if mode == "training" else 1),
-            steps=work.steps,
             dtype=work.dtype,
             threads=team,
-            duels=build[mode],
+            rows=duels(build[mode]),
+            flops=work.flops * (3 if mode == "training" else 1),
+            steps=work.steps,
+            streamed=streamed(work, mode),
         )
         for mode in modes
     ]
 
 
+def streamed(work: Workload, mode: str) -> Streamed | None:
+    """What a batch of one has to read at least: W_hh once a step, W_ih once, each way."""
+    if work.batch > 1:
+        return None
+    inputs, recurrent = work.weight_bytes
+    passes = 2 if mode == "training" else 1
+    return Streamed(
+        size=recurrent if work.steps > 1 else inputs + recurrent,
+        total=passes * (inputs + work.steps * recurrent),
+    )
+
+
 def registry() -> dict[str, Suite]:
     """Every suite by its name, in the order in which they run."""
-    from suites import deep, double, gemm, layers, ragged, step, threads
+    from suites import (
+        contention,
+        deep,
+        double,
+        gemm,
+        layers,
+        memory,
+        ragged,
+        step,
+        threads,
+        tutorial,
+    )
 
-    modules = (layers, gemm, ragged, deep, step, double, threads)
+    modules = (layers, gemm, ragged, deep, step, double, threads, tutorial, contention, memory)
     return {module.SUITE.name: module.SUITE for module in modules}

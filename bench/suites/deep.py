@@ -1,4 +1,4 @@
-"""Several layers, both directions."""
+"""Several layers, one or both directions; each kind of stack is a series of its own."""
 
 from __future__ import annotations
 
@@ -10,15 +10,22 @@ SHAPES = ((100, 32, 128, 128), (50, 16, 256, 256))  # T, B, I, H
 STACKS = ((2, True), (3, False), (4, True))  # layers, both directions
 
 
-def cases(context: Context) -> list[Case]:
+def works(context: Context) -> list[Workload]:
     if context.quick:
-        return recurrent_cases(context, Workload("lstm", *SHAPES[0], 2, True), ("training",))
+        return [Workload("lstm", *SHAPES[0], *STACKS[0])]
+    return [
+        Workload(cell, *shape, *stack) for stack in STACKS for cell in CELLS for shape in SHAPES
+    ]
+
+
+def cases(context: Context) -> list[Case]:
+    modes = ("training",) if context.quick else ("inference", "training")
     return [
         case
-        for cell in CELLS
-        for shape in SHAPES
-        for stack in STACKS
-        for case in recurrent_cases(context, Workload(cell, *shape, *stack))
+        for work in works(context)
+        for case in recurrent_cases(
+            context, work, modes, label=f"{work.cell} {work.label}", series=work.stack
+        )
     ]
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import fastrnn._core as _core
 from fastrnn import runtime
 from peers import Duel, Runner
-from suites import Case, Context, Suite
+from suites import Case, Context, Suite, duels
 from workload import Array
 
 # N = T * B, I, O: input products of the LSTMs of layers.SHAPES, of a GRU, a vocabulary's logits
@@ -38,10 +38,9 @@ def cases(context: Context) -> list[Case]:
             series="linear",
             mode=mode,
             flops=float(2 * rows * inputs * outputs * (1 if mode == "forward" else 2)),
-            steps=0,
             dtype="float32",
             threads=context.threads,
-            duels=_builder(rows, inputs, outputs, mode, context.threads),
+            rows=duels(_builder(rows, inputs, outputs, mode, context.threads)),
         )
         for rows, inputs, outputs in shapes
         for mode in ("forward", "backward")

@@ -20,19 +20,25 @@ SHAPES = (
     (25, 8, 32, 64),
     (28, 256, 28, 128),
     (200, 4, 40, 128),
+    # the corners: B 1 to 256, H 32 to 1024, T 10 to 1000
+    (10, 256, 32, 32),
+    (10, 256, 256, 1024),
+    (20, 1, 1024, 1024),
+    (1000, 1, 64, 32),
+    (1000, 64, 32, 32),
+    (200, 128, 64, 256),
 )
 QUICK_SHAPES = (SHAPES[0], SHAPES[1], SHAPES[6])
 LARGE = SHAPES[2]  # of which --quick runs the LSTM's inference
 
 
-def cases(context: Context) -> list[Case]:
+def works(context: Context) -> list[Workload]:
     shapes = QUICK_SHAPES if context.quick else SHAPES
-    found = [
-        case
-        for cell in CELLS
-        for shape in shapes
-        for case in recurrent_cases(context, Workload(cell, *shape))
-    ]
+    return [Workload(cell, *shape) for cell in CELLS for shape in shapes]
+
+
+def cases(context: Context) -> list[Case]:
+    found = [case for work in works(context) for case in recurrent_cases(context, work)]
     if context.quick:
         found += recurrent_cases(context, Workload("lstm", *LARGE), modes=("inference",))
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from suites import Case, Context, Suite, recurrent_cases
 from workload import Workload
 
-SHAPES = ((100, 32, 128, 256), (100, 64, 256, 512), (1000, 16, 64, 128))  # T, B, I, H
+SHAPES = ((100, 32, 128, 256), (10, 256, 256, 512), (1000, 16, 64, 128))  # T, B, I, H
 
 
 def cases(context: Context) -> list[Case]:

@@ -27,7 +27,10 @@ inline std::string shape_text(const py::array& a) {
 
 template <class T>
 const char* type_name() {
-    return std::is_same_v<T, float> ? "float32" : std::is_same_v<T, double> ? "float64" : "int64";
+    return std::is_same_v<T, float>          ? "float32"
+           : std::is_same_v<T, double>       ? "float64"
+           : std::is_same_v<T, std::int32_t> ? "int32"
+                                             : "int64";
 }
 
 // An array of T with this shape and contiguous last axis; -1 stands for any length. Writable unless
@@ -38,9 +41,13 @@ py::array checked(const py::handle& object, const char* name, const std::vector<
     if (!py::isinstance<py::array>(object))
         throw py::type_error(std::string(name) + ": expected a numpy.ndarray");
     const auto a = py::reinterpret_borrow<py::array>(object);
-    if (!py::dtype::of<Value>().equal(a.dtype())) {
+    const py::dtype type = a.dtype(), wanted = py::dtype::of<Value>();
+    // The numbers tell at once; the comparison covers types that are equal under two numbers.
+    const bool same_type =
+        (type.num() == wanted.num() && type.byteorder() == '=') || wanted.equal(type);
+    if (!same_type) {
         throw py::type_error(std::string(name) + ": expected dtype " + type_name<Value>() +
-                             ", got " + std::string(py::str(a.dtype())));
+                             ", got " + std::string(py::str(type)));
     }
     bool same = a.ndim() == static_cast<py::ssize_t>(shape.size());
     for (std::size_t i = 0; same && i < shape.size(); ++i) {
@@ -125,8 +132,31 @@ auto by_type(const py::handle& object, const char* name, const Body& body) {
     return is_double(object, name) ? body(double()) : body(float());
 }
 
+inline index rows_of(const py::object& a, const char* name, int axis, int ndim) {
+    if (!py::isinstance<py::array>(a) || py::reinterpret_borrow<py::array>(a).ndim() != ndim) {
+        throw py::value_error(std::string(name) + ": expected a numpy.ndarray of rank " +
+                              std::to_string(ndim));
+    }
+    return py::reinterpret_borrow<py::array>(a).shape(axis);
+}
+
+inline void check_ids(const std::int64_t* ids, index n, index high, const char* name) {
+    for (index i = 0; i < n; ++i) {
+        if (ids[i] < 0 || ids[i] >= high) {
+            throw py::index_error(std::string(name) + ": expected 0 .. " +
+                                  std::to_string(high - 1) + ", got " + std::to_string(ids[i]) +
+                                  " at position " + std::to_string(i));
+        }
+    }
+}
+
 void bind_runtime(py::module_& m);
 void bind_recurrent(py::module_& m);
+void bind_stepper(py::module_& m);
 void bind_pointwise(py::module_& m);
+void bind_losses(py::module_& m);
+void bind_optimizers(py::module_& m);
+void bind_activations(py::module_& m);
+void bind_steps(py::module_& m);
 
 }  // namespace fastrnn

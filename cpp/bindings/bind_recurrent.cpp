@@ -1,8 +1,7 @@
 #include <atomic>
 #include <variant>
 
-#include "bindings/arrays.h"
-#include "ops/recurrent.h"
+#include "bindings/packed_weights.h"
 
 namespace fastrnn {
 namespace {
@@ -34,15 +33,6 @@ struct PyCache {
     std::variant<std::unique_ptr<Cache<float>>, std::unique_ptr<Cache<double>>> cache;
     index bytes() const {
         return std::visit([](const auto& c) { return c->bytes(); }, cache);
-    }
-};
-
-struct PyPackedWeights {
-    std::variant<PackedStack<float>, PackedStack<double>> stack;
-    Cell cell;
-    index input_size, hidden_size, layers, directions;
-    index bytes() const {
-        return std::visit([](const auto& s) { return s.bytes(); }, stack);
     }
 };
 
@@ -135,8 +125,7 @@ std::unique_ptr<PyPackedWeights> py_pack_weights(const PyPlan& p, const py::sequ
         const auto w = layer_weights<const T>(p, weights, "weights");
         const RecurrentShape& s = p.plan.shape;
         const py::gil_scoped_release release;
-        return std::unique_ptr<PyPackedWeights>(new PyPackedWeights{
-            pack_stack<T>(p.plan, w), s.cell, s.input_size, s.hidden_size, s.layers, s.directions});
+        return std::unique_ptr<PyPackedWeights>(new PyPackedWeights{pack_stack<T>(p.plan, w), s});
     });
 }
 
@@ -151,9 +140,7 @@ std::unique_ptr<PyCache> py_forward(const PyPlan& p, const py::object& x, const 
         if (py::isinstance<PyPackedWeights>(weights)) {
             const auto& packed = weights.cast<const PyPackedWeights&>();
             call.packed = std::get_if<PackedStack<T>>(&packed.stack);
-            if (!call.packed || packed.cell != s.cell || packed.input_size != s.input_size ||
-                packed.hidden_size != s.hidden_size || packed.layers != s.layers ||
-                packed.directions != s.directions) {
+            if (!call.packed || !packed.fits(s)) {
                 throw py::value_error("weights: were packed for another plan");
             }
         } else {

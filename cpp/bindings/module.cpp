@@ -7,7 +7,12 @@ PYBIND11_MODULE(_core, m) {
     m.attr("__version__") = FASTRNN_VERSION;
     fastrnn::bind_runtime(m);
     fastrnn::bind_recurrent(m);
+    fastrnn::bind_stepper(m);
     fastrnn::bind_pointwise(m);
+    fastrnn::bind_losses(m);
+    fastrnn::bind_optimizers(m);
+    fastrnn::bind_activations(m);
+    fastrnn::bind_steps(m);
 
     // A long call answers Ctrl-C: the poll runs Python's signal handlers, and their exception ends
     // the call.

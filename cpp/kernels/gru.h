@@ -28,18 +28,18 @@ struct Gru {
         acc[2] = bias_q ? load(bias_q) : zero<T>();
     }
 
-    template <class T>
-    static FASTRNN_INLINE void forward(ForwardUnit<T>& s) {
-        const Vec<T> r = sigmoid<T>(s.acc[0]);
-        const Vec<T> z = sigmoid<T>(s.acc[1]);
-        const Vec<T> q = s.acc[2];
-        const Vec<T> n = tanh<T>(fma(r, q, load(s.slots)));
+    template <class T, int rows>
+    static FASTRNN_INLINE void forward(ForwardUnits<T, rows>& s, bool keep) {
+        const auto r = sigmoid(s.acc[0]);
+        const auto z = sigmoid(s.acc[1]);
+        const auto q = s.acc[2];
+        const auto n = tanh(fma(r, q, s.slot(0)));
         s.h = fma(z, s.h_prev - n, n);
-        if (s.keep) {
-            store(s.slots, n);
-            store(s.slots + lanes<T>, r);
-            store(s.slots + 2 * lanes<T>, z);
-            store(s.slots + 3 * lanes<T>, q);
+        if (keep) {
+            s.keep(0, n);
+            s.keep(1, r);
+            s.keep(2, z);
+            s.keep(3, q);
         }
     }
 

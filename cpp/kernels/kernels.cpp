@@ -1,7 +1,11 @@
 // The only translation unit that is compiled once per ISA (see CMakeLists.txt): it instantiates
 // every kernel for that ISA and exports one function, kernels_<isa>().
+#include "kernels/activations.h"
 #include "kernels/gru.h"
+#include "kernels/layer_norm.h"
+#include "kernels/losses.h"
 #include "kernels/lstm.h"
+#include "kernels/optimizers.h"
 #include "kernels/pack.h"
 #include "kernels/pointwise.h"
 #include "kernels/rnn.h"
@@ -28,15 +32,26 @@ constexpr KernelTable<T> make_table() {
         pack_columns<T>,
         pack_rows<T>,
         column_sums<T>,
-        sigmoid_array<T>,
-        tanh_array<T>,
         dropout_row<T>,
         softmax_cross_entropy_row<T>,
-        binary_cross_entropy<T>,
+        cross_entropy_row<T>,
+        {binary_row<T>, binary_logits_row<T>, categorical_row<T>, categorical_logits_row<T>,
+         mean_squared_row<T>, mean_absolute_row<T>, huber_row<T>},
         sum_of_squares<T>,
         add_to<T>,
-        adam<T>,
         sgd<T>,
+        adam<T>,
+        rmsprop<T>,
+        {activation_kernels<ReluArray, T>(), activation_kernels<LeakyReluArray, T>(),
+         activation_kernels<EluArray, T>(), activation_kernels<SeluArray, T>(),
+         activation_kernels<SoftplusArray, T>(), activation_kernels<SoftsignArray, T>(),
+         activation_kernels<ExponentialArray, T>(), activation_kernels<HardSigmoidArray, T>(),
+         activation_kernels<SigmoidArray, T>(), activation_kernels<TanhArray, T>(),
+         activation_kernels<SiluArray, T>(), activation_kernels<GeluArray, T>()},
+        softmax_row<T>,
+        softmax_row_backward<T>,
+        layer_norm_row<T>,
+        layer_norm_row_backward<T>,
         fma_loop<T>,
     };
 }

@@ -26,19 +26,19 @@ struct Lstm {
         for (int k = 0; k < gates; ++k) acc[k] = load(slot + k * lanes<T>);
     }
 
-    template <class T>
-    static FASTRNN_INLINE void forward(ForwardUnit<T>& s) {
-        const Vec<T> i = sigmoid<T>(s.acc[0]);
-        const Vec<T> f = sigmoid<T>(s.acc[1]);
-        const Vec<T> g = tanh<T>(s.acc[2]);
-        const Vec<T> o = sigmoid<T>(s.acc[3]);
+    template <class T, int rows>
+    static FASTRNN_INLINE void forward(ForwardUnits<T, rows>& s, bool keep) {
+        const auto i = sigmoid(s.acc[0]);
+        const auto f = sigmoid(s.acc[1]);
+        const auto g = tanh(s.acc[2]);
+        const auto o = sigmoid(s.acc[3]);
         s.c = fma(f, s.c_prev, i * g);
-        s.h = o * tanh<T>(s.c);
-        if (s.keep) {
-            store(s.slots, i);
-            store(s.slots + lanes<T>, f);
-            store(s.slots + 2 * lanes<T>, g);
-            store(s.slots + 3 * lanes<T>, o);
+        s.h = o * tanh(s.c);
+        if (keep) {
+            s.keep(0, i);
+            s.keep(1, f);
+            s.keep(2, g);
+            s.keep(3, o);
         }
     }
 

@@ -9,9 +9,9 @@ namespace fastrnn {
 namespace {
 
 struct Tanh {
-    template <class T>
-    static FASTRNN_INLINE Vec<T> apply(Vec<T> x) {
-        return tanh<T>(x);
+    template <class V>
+    static FASTRNN_INLINE V apply(const V& x) {
+        return tanh(x);
     }
     template <class T>
     static FASTRNN_INLINE Vec<T> derivative(Vec<T> y) {
@@ -20,9 +20,9 @@ struct Tanh {
 };
 
 struct Relu {
-    template <class T>
-    static FASTRNN_INLINE Vec<T> apply(Vec<T> x) {
-        return relu<T>(x);
+    template <class V>
+    static FASTRNN_INLINE V apply(const V& x) {
+        return relu(x);
     }
     template <class T>
     static FASTRNN_INLINE Vec<T> derivative(Vec<T> y) {
@@ -44,10 +44,10 @@ struct Rnn {
         acc[0] = load(slot);
     }
 
-    template <class T>
-    static FASTRNN_INLINE void forward(ForwardUnit<T>& s) {
-        s.h = Activation::template apply<T>(s.acc[0]);
-        if (s.keep) store(s.slots, s.h);
+    template <class T, int rows>
+    static FASTRNN_INLINE void forward(ForwardUnits<T, rows>& s, bool keep) {
+        s.h = Activation::apply(s.acc[0]);
+        if (keep) s.keep(0, s.h);
     }
 
     template <class T>

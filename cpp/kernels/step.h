@@ -7,8 +7,8 @@
 //   units                          registers of hidden units in a tile
 //   needs_h_prev                   whether its equations use h_{t-1} outside of the product
 //   start(acc, slots, start)       the accumulators of the recurrent product
-//   forward(ForwardUnit&)          the equations, for one row and one register of units
-//   backward(BackwardUnit&)
+//   forward(ForwardUnits&, keep)   the equations, for some rows and one register of units
+//   backward(BackwardUnit&)        ... for one row
 #pragma once
 
 #include "kernels/product.h"
@@ -17,13 +17,25 @@
 namespace fastrnn {
 namespace {
 
-template <class T>
-struct ForwardUnit {
-    const Vec<T>* acc;  // [gates] the arguments of the h side's slots
-    T* slots;           // [slots][L] in: the input's part; out: kept for the backward pass
-    bool keep;
-    Vec<T> h_prev, c_prev;
-    Vec<T> h, c;  // results
+// One register of units of `rows` sequences, side by side.
+template <class T, int rows>
+struct ForwardUnits {
+    using V = Group<T, rows>;
+    V acc[4];        // [gates] the arguments of the h side's slots
+    T* slots[rows];  // [slots][L] in: the input's part; out: kept for the backward pass
+    V h_prev, c_prev;
+    V h, c;  // results
+
+    FASTRNN_INLINE V slot(int k) const {
+        V v;
+        FASTRNN_UNROLL
+        for (int i = 0; i < rows; ++i) v.row[i] = load(slots[i] + k * lanes<T>);
+        return v;
+    }
+    FASTRNN_INLINE void keep(int k, const V& v) const {
+        FASTRNN_UNROLL
+        for (int i = 0; i < rows; ++i) store(slots[i] + k * lanes<T>, v.row[i]);
+    }
 };
 
 template <class T>
@@ -61,12 +73,7 @@ struct ForwardTile {
         }
         fetch_ahead<MR>(first);
         accumulate<T, MR, NV>(acc, a, weight, s.hidden, share_ahead<T, NV>(next, t, s.hidden));
-        FASTRNN_UNROLL
-        for (int i = 0; i < MR; ++i) {
-            FASTRNN_UNROLL
-            for (int u = 0; u < Units; ++u)
-                finish(s.row[first + i], unit + u, &acc[i][u * Cell::gates], a[i]);
-        }
+        finish_rows<MR, 0>(first, acc, a);
     }
 
     // The same rows of the next registers of units: the weights that stream by have pushed them out
@@ -87,20 +94,46 @@ struct ForwardTile {
         }
     }
 
-    FASTRNN_INLINE void finish(index row, index u, const Vec<T>* acc, const T* h_prev) const {
+    // The rows from From on of the tile's MR.
+    template <int MR, int From>
+    FASTRNN_INLINE void finish_rows(index first, const Tile<T, MR, NV>& acc,
+                                    const T* const (&h_prev)[MR]) const {
+        constexpr int left = MR - From, groups = (left + 2) / 3, N = (left + groups - 1) / groups;
+        FASTRNN_UNROLL
+        for (int u = 0; u < Units; ++u) {
+            ForwardUnits<T, N> units;
+            FASTRNN_UNROLL
+            for (int g = 0; g < Cell::gates; ++g) {
+                FASTRNN_UNROLL
+                for (int i = 0; i < N; ++i)
+                    units.acc[g].row[i] = acc[From + i][u * Cell::gates + g];
+            }
+            finish(s.row + first + From, unit + u, h_prev + From, units);
+        }
+        if constexpr (left > N) finish_rows<MR, From + N>(first, acc, h_prev);
+    }
+
+    template <int N>
+    FASTRNN_INLINE void finish(const index* rows, index u, const T* const* h_prev,
+                               ForwardUnits<T, N>& units) const {
         constexpr int L = lanes<T>;
         const index column = u * L, n = smaller(L, s.hidden - column);
-        ForwardUnit<T> unit_step;
-        unit_step.acc = acc;
-        unit_step.slots = s.gates + u * s.gates_stride + row * (Cell::slots * L);
-        unit_step.keep = s.keep;
-        if (Cell::needs_h_prev) unit_step.h_prev = load_first(h_prev + column, n);
-        if (Cell::has_c) unit_step.c_prev = load(s.c_prev + u * s.c_prev_stride + row * L);
-        Cell::template forward<T>(unit_step);
-        store_first(s.h + s.h_offset[row] + column, unit_step.h, n);
-        if (Cell::has_c) {
-            store(s.c + u * s.c_stride + row * L, unit_step.c);
-            if (s.cells) store_first(s.cells + s.cells_offset[row] + column, unit_step.c, n);
+        FASTRNN_UNROLL
+        for (int i = 0; i < N; ++i) {
+            units.slots[i] = s.gates + u * s.gates_stride + rows[i] * (Cell::slots * L);
+            if (Cell::needs_h_prev) units.h_prev.row[i] = load_first(h_prev[i] + column, n);
+            if (Cell::has_c)
+                units.c_prev.row[i] = load(s.c_prev + u * s.c_prev_stride + rows[i] * L);
+        }
+        Cell::template forward<T, N>(units, s.keep);
+        FASTRNN_UNROLL
+        for (int i = 0; i < N; ++i) {
+            store_first(s.h + s.h_offset[rows[i]] + column, units.h.row[i], n);
+            if (Cell::has_c) {
+                store(s.c + u * s.c_stride + rows[i] * L, units.c.row[i]);
+                if (s.cells)
+                    store_first(s.cells + s.cells_offset[rows[i]] + column, units.c.row[i], n);
+            }
         }
     }
 };
@@ -137,6 +170,23 @@ FASTRNN_INLINE Vec<T> first_lanes(Vec<T> v, index n) {
     return load(whole);
 }
 
+// What the next register of units of a row needs: it has lain in memory since the forward pass.
+template <class Cell, class T>
+FASTRNN_INLINE void fetch_next_unit(const BackwardStep<T>& s, index u, index row) {
+    constexpr int L = lanes<T>;
+    const T* gates = s.gates + (u + 1) * s.gates_stride + row * (Cell::slots * L);
+    const T* dgates = s.dgates + (u + 1) * s.dgates_stride + row * (Cell::slots * L);
+    FASTRNN_UNROLL
+    for (int j = 0; j < Cell::slots * L; j += line<T>) {
+        __builtin_prefetch(gates + j, 0, 3);
+        __builtin_prefetch(dgates + j, 1, 3);
+    }
+    if (Cell::has_c) {
+        __builtin_prefetch(s.c + (u + 1) * s.c_stride + row * L, 0, 3);
+        __builtin_prefetch(s.c_prev + (u + 1) * s.c_prev_stride + row * L, 0, 3);
+    }
+}
+
 template <class Cell, class T>
 void backward_step(const BackwardStep<T>& s) {
     constexpr int L = lanes<T>;
@@ -159,6 +209,7 @@ void backward_step(const BackwardStep<T>& s) {
                 unit.c = load(s.c + u * s.c_stride + row * L);
                 unit.c_prev = load(s.c_prev + u * s.c_prev_stride + row * L);
             }
+            fetch_next_unit<Cell>(s, u, row);
             Cell::template backward<T>(unit);
             store(dh, unit.dh);
             if (Cell::has_c) store(dc, unit.dc);

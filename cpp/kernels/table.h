@@ -16,7 +16,8 @@
 
 namespace fastrnn {
 
-// c = start + a b, or c += a b: each element one chain of fma in the order of K.
+// c = start + a b, or c += a b: each element one chain of fma in the order of K, on top of `start`
+// or of what c holds.
 template <class T>
 struct ProductArgs {
     index rows = 0;
@@ -33,7 +34,7 @@ struct ProductArgs {
     index columns = 0;         // elements of a row that exist; those beyond are not touched
     const T* start = nullptr;  // [vectors * L], the first term of every chain; null: 0
     bool fetch = false;        // other cores may just have written a
-    bool add = false;          // c += the chain, instead of c = the chain
+    bool add = false;          // c += a b; `start` is not read
 };
 
 // The most rows of c in one call to outer.
@@ -134,14 +135,73 @@ struct PackGates {
     T* packed = nullptr;
 };
 
+// y = f(x), and dx = dy f'(x) from what was kept: x where `from_input`, else y.
 template <class T>
-struct AdamStep {
-    T lr, beta1, beta2, eps, weight_decay, grad_scale, correction1, correction2;
+struct ActivationKernels {
+    bool from_input;
+    void (*forward)(const T* x, T* y, index n);
+    void (*backward)(const T* kept, const T* dy, T* dx, index n);
 };
+
+// One row of layer normalisation; mean and rstd are written forward and read backward.
+template <class T>
+struct LayerNormRow {
+    const T* x;
+    index n;
+    const T* gamma;  // [n] or null: 1
+    const T* beta;   // [n] or null: 0
+    T *mean, *rstd;
+};
+
+// ---- losses and optimisers ---------------------------------------------------------------------
+
+// Losses of rows whose targets are as wide as the predictions; losses.h has their equations.
+enum class RowLoss {
+    binary,
+    binary_logits,
+    categorical,
+    categorical_logits,
+    mean_squared,
+    mean_absolute,
+    huber
+};
+constexpr int row_loss_count = 7;
+
+// The loss of predictions y [n]; dy (may be null) = weight * its gradient. `parameter` is the label
+// smoothing of a cross-entropy, Huber's delta.
+template <class T>
+using RowLossKernel = T (*)(const T* y, const T* target, index n, T weight, T parameter, T* dy);
+
+// A gradient is read as clamp(g * scale, -limit, limit).
+template <class T>
+struct GradientClip {
+    T scale, limit;
+};
+
+// A parameter, its gradient and what the optimiser keeps of it: SGD the velocity; Adam the two
+// moments and AMSGrad's largest second one; RMSprop the mean square, the mean (centered) and the
+// velocity (momentum). What is not kept is null.
+constexpr int most_slots = 3;
+template <class T>
+struct ParameterSlice {
+    T* value;
+    const T* gradient;
+    T* slot[most_slots];
+};
+
+// keep = 1 - lr * weight_decay in all of them.
 template <class T>
 struct SgdStep {
-    T lr, momentum, weight_decay, grad_scale;
+    T lr, keep, momentum;
     bool nesterov;
+};
+template <class T>
+struct AdamStep {
+    T alpha, keep, one_minus_beta1, one_minus_beta2, eps;  // alpha: lr, bias-corrected
+};
+template <class T>
+struct RmspropStep {
+    T lr, keep, rho, one_minus_rho, momentum, eps;
 };
 
 template <class T>
@@ -170,21 +230,28 @@ struct KernelTable {
     // sums[j] += the sum over rows of a[row][j], j < columns
     void (*column_sums)(const T* a, index stride, index rows, index columns, T* sums);
 
-    void (*sigmoid)(const T* x, T* y, index n);
-    void (*tanh)(const T* x, T* y, index n);
     // y = x * scale where the mask (philox.h) keeps, else 0, for units 0 .. n-1 of one row
     void (*dropout_row)(const T* x, T* y, index n, std::uint64_t seed, std::uint32_t stream,
                         std::uint32_t step, std::uint32_t row, std::uint32_t threshold, T scale);
     // -log softmax(logits)[label]; dlogits (may be null) = weight * (softmax - one_hot)
     T(*softmax_cross_entropy_row)
     (const T* logits, index classes, index label, T weight, T* dlogits);
-    // losses[i]; dlogits (may be null) = weight * (sigmoid - target)
-    void (*binary_cross_entropy)(const T* logits, const T* targets, const T* weights, T* losses,
-                                 T* dlogits, index n);
+    // -log(p[label] / sum(p)); dp (may be null) = weight * its gradient
+    T(*cross_entropy_row)
+    (const T* p, index classes, index label, T weight, T* dp);
+    RowLossKernel<T> row_loss[row_loss_count];
     double (*sum_of_squares)(const T* x, index n);
     void (*add_to)(const T* x, T* y, index n);
-    void (*adam)(const AdamStep<T>&, T* p, const T* g, T* first, T* second, index n);
-    void (*sgd)(const SgdStep<T>&, T* p, const T* g, T* velocity, index n);
+    void (*sgd)(SgdStep<T>, GradientClip<T>, const ParameterSlice<T>&, index n);
+    void (*adam)(AdamStep<T>, GradientClip<T>, const ParameterSlice<T>&, index n);
+    void (*rmsprop)(RmspropStep<T>, GradientClip<T>, const ParameterSlice<T>&, index n);
+    ActivationKernels<T> activation[activation_count];
+    void (*softmax_row)(const T* x, T* y, index n);
+    void (*softmax_row_backward)(const T* y, const T* dy, T* dx, index n);
+    void (*layer_norm_row)(const LayerNormRow<T>&, T eps, T* y);
+    // dx may be null; dgamma and dbeta may be null and are added to
+    void (*layer_norm_row_backward)(const LayerNormRow<T>&, const T* dy, T* dx, T* dgamma,
+                                    T* dbeta);
     double (*fma_loop)(index iterations);  // returns the floating-point operations done
 };
 

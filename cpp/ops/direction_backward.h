@@ -94,7 +94,7 @@ public:
           next_task_(static_cast<std::size_t>(schedule_.chunks())) {}
 
     void run(Team& team) {
-        const Share share(team, sharing_, schedule_.batch, units_, unit_panel_);
+        const Share share(team, sharing_, schedule_, units_, unit_panel_);
         prepare(team, share);
         team.barrier();
         std::vector<index> a_offset, c_offset;

@@ -71,7 +71,7 @@ public:
     }
 
     void run(Team& team) {
-        const Share share(team, sharing_, schedule_.batch, units_, unit_grain());
+        const Share share(team, sharing_, schedule_, units_, unit_grain());
         if (cell_.has_c) this->read_state(share, call_.c0, c_start_.data());
         std::vector<index> a_offset, c_offset;
         for (index s = 0; s < schedule_.steps;) {

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
+#include <vector>
 
 #include "base/memory.h"
 #include "dispatch/isa.h"
@@ -12,55 +12,12 @@
 namespace fastrnn {
 namespace {
 
-// A pointwise operation on an element is worth about this many multiplications.
-constexpr double pointwise_flops = 8, transcendental_flops = 40;
-constexpr index block_elements = 4096;  // of sums and of the optimisers' work
+// An exponential is worth about this many multiplications.
+constexpr double transcendental_flops = 40;
 
 template <class T>
 const KernelTable<T>& kernels() {
     return kernel_table<T>(current_kernels());
-}
-
-// body(begin, end) for this thread's contiguous part of 0 .. n.
-template <class Body>
-void for_ranges(index n, double flops, const Body& body) {
-    run(threads_worth(flops, n), [&](Team& team) {
-        const Team::Range range = team.split(n);
-        if (range.begin < range.end) body(range.begin, range.end);
-    });
-}
-
-// body(parameter, first element, elements, block number) over fixed blocks of all parameters.
-template <class T, class Body>
-void for_blocks(const std::vector<Parameter<T>>& parameters, double flops_per_element,
-                const Body& body) {
-    struct Block {
-        const Parameter<T>* parameter;
-        index begin;
-    };
-    std::vector<Block> blocks;
-    double elements = 0;
-    for (const Parameter<T>& p : parameters) {
-        elements += static_cast<double>(p.size);
-        for (index begin = 0; begin < p.size; begin += block_elements)
-            blocks.push_back({&p, begin});
-    }
-    const index n = static_cast<index>(blocks.size());
-    for_ranges(n, elements * flops_per_element, [&](index begin, index end) {
-        for (index i = begin; i < end; ++i) {
-            const Block& b = blocks[static_cast<std::size_t>(i)];
-            body(*b.parameter, b.begin, smaller(block_elements, b.parameter->size - b.begin), i);
-        }
-    });
-}
-
-template <class T>
-double weighted_sum(const T* losses, const T* weights, index n) {
-    double total = 0;
-    for (index i = 0; i < n; ++i) {
-        total += static_cast<double>(losses[i]) * (weights ? static_cast<double>(weights[i]) : 1.0);
-    }
-    return total;
 }
 
 }  // namespace
@@ -78,14 +35,14 @@ void embedding_backward(const std::int64_t* ids, index n, const T* dout, index r
                         T* dtable) {
     const index line = 64 / static_cast<index>(sizeof(T));
     const double flops = static_cast<double>((n + rows) * width);
-    // By columns: no two threads meet in one element, and each keeps the order of n.
     run(threads_worth(flops, ceil_div(width, line)), [&](Team& team) {
+        const Team::Range part = team.split(rows);
+        std::fill_n(dtable + part.begin * width, (part.end - part.begin) * width, T(0));
+        team.barrier();
+        // By columns: no two threads meet in one element, and each keeps the order of n.
         const Team::Range columns = team.split(width, line);
         const index count = columns.end - columns.begin;
-        if (count <= 0) return;
-        for (index r = 0; r < rows; ++r)
-            std::fill_n(dtable + r * width + columns.begin, count, T(0));
-        for (index i = 0; i < n; ++i) {
+        for (index i = 0; count > 0 && i < n; ++i) {
             kernels<T>().add_to(dout + i * width + columns.begin,
                                 dtable + ids[i] * width + columns.begin, count);
         }
@@ -106,72 +63,21 @@ void dropout(const T* x, T* out, index rows, index steps, index units, double p,
 }
 
 template <class T>
-void sigmoid(const T* x, T* out, index n) {
-    for_ranges(n, static_cast<double>(n) * transcendental_flops, [&](index begin, index end) {
-        kernels<T>().sigmoid(x + begin, out + begin, end - begin);
-    });
-}
-
-template <class T>
-void tanh(const T* x, T* out, index n) {
-    for_ranges(n, static_cast<double>(n) * transcendental_flops, [&](index begin, index end) {
-        kernels<T>().tanh(x + begin, out + begin, end - begin);
-    });
-}
-
-template <class T>
-double softmax_cross_entropy(const T* logits, const std::int64_t* labels, const T* weights, index n,
-                             index classes, T* losses, T* dlogits) {
-    for_ranges(n, static_cast<double>(n * classes) * transcendental_flops,
+void sequence_dropout(const T* x, T* out, index rows, index steps, index units, double p,
+                      std::uint64_t seed, std::uint32_t stream) {
+    const DropoutRule<T> rule(p, seed, stream);
+    for_ranges(rows * steps, static_cast<double>(rows * steps * units),
                [&](index begin, index end) {
+                   const Buffer<T> ones(units), mask(units);
+                   std::fill_n(ones.data(), units, T(1));
                    for (index i = begin; i < end; ++i) {
-                       losses[i] = kernels<T>().softmax_cross_entropy_row(
-                           logits + i * classes, classes, labels[i], weights ? weights[i] : T(1),
-                           dlogits ? dlogits + i * classes : nullptr);
+                       if (i == begin || i % steps == 0)
+                           rule.row(kernels<T>(), ones.data(), mask.data(), units, 0, i / steps);
+                       const T *const from = x + i * units, *const m = mask.data();
+                       T* const to = out + i * units;
+                       for (index j = 0; j < units; ++j) to[j] = m[j] != 0 ? from[j] * m[j] : T(0);
                    }
                });
-    return weighted_sum(losses, weights, n);
-}
-
-template <class T>
-double binary_cross_entropy(const T* logits, const T* targets, const T* weights, index n, T* losses,
-                            T* dlogits) {
-    for_ranges(n, static_cast<double>(n) * transcendental_flops, [&](index begin, index end) {
-        kernels<T>().binary_cross_entropy(logits + begin, targets + begin,
-                                          weights ? weights + begin : nullptr, losses + begin,
-                                          dlogits ? dlogits + begin : nullptr, end - begin);
-    });
-    return weighted_sum(losses, weights, n);
-}
-
-template <class T>
-void adam(const std::vector<Parameter<T>>& parameters, const AdamStep<T>& step) {
-    for_blocks(
-        parameters, 2 * pointwise_flops, [&](const Parameter<T>& p, index i, index n, index) {
-            kernels<T>().adam(step, p.value + i, p.gradient + i, p.first + i, p.second + i, n);
-        });
-}
-
-template <class T>
-void sgd(const std::vector<Parameter<T>>& parameters, const SgdStep<T>& step) {
-    for_blocks(parameters, pointwise_flops, [&](const Parameter<T>& p, index i, index n, index) {
-        kernels<T>().sgd(step, p.value + i, p.gradient + i, p.first ? p.first + i : nullptr, n);
-    });
-}
-
-template <class T>
-double global_norm(const std::vector<Parameter<T>>& parameters) {
-    index blocks = 0;
-    for (const Parameter<T>& p : parameters) blocks += ceil_div(p.size, block_elements);
-    std::vector<double> squares(static_cast<std::size_t>(blocks));
-    for_blocks(parameters, pointwise_flops,
-               [&](const Parameter<T>& p, index i, index n, index block) {
-                   squares[static_cast<std::size_t>(block)] =
-                       kernels<T>().sum_of_squares(p.gradient + i, n);
-               });
-    double total = 0;
-    for (const double s : squares) total += s;
-    return std::sqrt(total);
 }
 
 template <class T>
@@ -203,14 +109,8 @@ double fma_peak(int threads, double seconds) {
     template void embedding_backward(const std::int64_t*, index, const T*, index, index, T*);      \
     template void dropout(const T*, T*, index, index, index, double, std::uint64_t, std::uint32_t, \
                           index);                                                                  \
-    template void sigmoid(const T*, T*, index);                                                    \
-    template void tanh(const T*, T*, index);                                                       \
-    template double softmax_cross_entropy(const T*, const std::int64_t*, const T*, index, index,   \
-                                          T*, T*);                                                 \
-    template double binary_cross_entropy(const T*, const T*, const T*, index, T*, T*);             \
-    template void adam(const std::vector<Parameter<T>>&, const AdamStep<T>&);                      \
-    template void sgd(const std::vector<Parameter<T>>&, const SgdStep<T>&);                        \
-    template double global_norm(const std::vector<Parameter<T>>&);                                 \
+    template void sequence_dropout(const T*, T*, index, index, index, double, std::uint64_t,       \
+                                   std::uint32_t);                                                 \
     template double fma_peak<T>(int, double);
 FASTRNN_INSTANTIATE(float)
 FASTRNN_INSTANTIATE(double)

@@ -21,10 +21,10 @@ template <class T>
 void dropout(const T* x, T* out, index rows, index steps, index units, double p, std::uint64_t seed,
              std::uint32_t stream, index first_step);
 
+// The same with one mask for all steps of a row, that of step 0.
 template <class T>
-void sigmoid(const T* x, T* out, index n);
-template <class T>
-void tanh(const T* x, T* out, index n);
+void sequence_dropout(const T* x, T* out, index rows, index steps, index units, double p,
+                      std::uint64_t seed, std::uint32_t stream);
 
 // Sums of weights[n] * losses[n], in double and in the order of n. weights and dlogits may be null.
 template <class T>

@@ -30,6 +30,9 @@ struct Schedule {
     index chunks() const { return ceil_div(steps, chunk_steps); }
     index chunk_begin(index c) const { return c * chunk_steps; }
     index chunk_end(index c) const { return smaller(steps, (c + 1) * chunk_steps); }
+    bool full() const {
+        return steps == 0 || active[steps - 1] == batch;
+    }  // no sequence ends early
     index tokens() const { return first_token[steps]; }
     index chunk_tokens(index c) const {
         return first_token[chunk_end(c)] - first_token[chunk_begin(c)];

@@ -1,6 +1,6 @@
 // How a team shares one layer's time loop.
 //
-// By rows: each member takes every size-th sequence and walks through time alone, without a
+// By rows: each member takes some of the sequences and walks through time alone, without a
 // barrier. By units: each member owns a range of hidden units, and with it a slice of the weights
 // that stays in its own cache, and all meet once a step. Neither changes a bit of the results.
 #pragma once
@@ -40,20 +40,28 @@ Sharing share_stack(const Plan& plan, const KernelTable<T>& table, int products,
 }
 
 // One member's part: which sequences, which registers of units.
+//
+// Of sequences of one length a member takes neighbours, so that no two write to one cache line; of
+// others, which are sorted by length, every size-th, so that all have equal work.
 struct Share {
-    Share(const Team& team, const Sharing& sharing, index batch, index units, index unit_grain)
-        : by_units(sharing.by_units),
-          first(by_units ? 0 : team.rank()),
-          every(by_units ? 1 : team.size()) {
-        const Team::Range range = by_units ? team.split(units, unit_grain) : Team::Range{0, units};
-        unit_begin = range.begin;
-        unit_end = range.end;
-        for (index i = first; i < batch; i += every) row.push_back(i);
+    Share(const Team& team, const Sharing& sharing, const Schedule& schedule, index units,
+          index unit_grain)
+        : by_units(sharing.by_units) {
+        const Team::Range all_units{0, units}, all_rows{0, schedule.batch};
+        const Team::Range own = by_units ? team.split(units, unit_grain) : all_units;
+        unit_begin = own.begin, unit_end = own.end;
+        const bool apart = !by_units && !schedule.full();
+        const Team::Range range = by_units || apart ? all_rows : team.split(schedule.batch);
+        first = apart ? team.rank() : range.begin, every = apart ? team.size() : 1;
+        for (index i = first; i < range.end; i += every) row.push_back(i);
     }
     // How many of this member's sequences are among the first `active`.
-    index rows(index active) const { return active > first ? ceil_div(active - first, every) : 0; }
+    index rows(index active) const {
+        const index before = active > first ? ceil_div(active - first, every) : 0;
+        return smaller(before, static_cast<index>(row.size()));
+    }
 
-    bool by_units;
+    const bool by_units;
     index first, every;
     index unit_begin, unit_end;
     std::vector<index> row;

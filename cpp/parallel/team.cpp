@@ -5,9 +5,15 @@
 #include <sched.h>
 
 #include <chrono>
+#include <limits>
 
 #include "base/memory.h"
 
+#if defined(__linux__)
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -25,6 +31,26 @@ constexpr double flops_worth_a_thread = 5e5;
 
 // About 10 microseconds on current processors, the order of a barrier's natural spread.
 constexpr int spins_before_yielding = 256;
+
+// A yield that takes longer gave the processor to somebody else.
+constexpr auto a_neighbours_turn = std::chrono::microseconds(100);
+
+// Sleeps while `word` is `value`. The system favours who has slept over who has run, so on a
+// processor that others use too, a sleeper is back when it is woken; one that yielded waits for the
+// neighbour's whole turn.
+void sleep_while(std::atomic<int>& word, int value) {
+#if defined(__linux__)
+    syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, value, nullptr, nullptr, 0);
+#else
+    if (word.load() == value) sched_yield();
+#endif
+}
+void wake_all([[maybe_unused]] std::atomic<int>& word) {
+#if defined(__linux__)
+    syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, std::numeric_limits<int>::max(), nullptr, nullptr,
+            0);
+#endif
+}
 
 void pause() {
 #if defined(__x86_64__)
@@ -87,20 +113,29 @@ int threads_worth(double flops, index pieces) {
 void Barrier::wait() {
     if (size_ == 1) return;
     static const int processors = omp_get_num_procs();
-    const unsigned generation = generation_.load(std::memory_order_relaxed);
+    const int generation = generation_.load(std::memory_order_relaxed);
     if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == size_) {
         arrived_.store(0, std::memory_order_relaxed);
-        generation_.store(generation + 1, std::memory_order_release);
+        generation_.store(generation + 1, std::memory_order_seq_cst);
+        if (sleepers_.load(std::memory_order_seq_cst) > 0) wake_all(generation_);
         return;
     }
-    int spins = size_ > processors ? spins_before_yielding : 0;
-    while (generation_.load(std::memory_order_acquire) == generation) {
+    const auto open = [&] { return generation_.load(std::memory_order_acquire) != generation; };
+    for (int spins = size_ > processors ? spins_before_yielding : 0; !open(); ++spins) {
         if (spins < spins_before_yielding) {
-            ++spins;
             pause();
-        } else {
-            sched_yield();
+            continue;
         }
+        if (!contended_.load(std::memory_order_relaxed)) {
+            const auto start = std::chrono::steady_clock::now();
+            sched_yield();
+            if (std::chrono::steady_clock::now() - start < a_neighbours_turn) continue;
+            contended_.store(true, std::memory_order_relaxed);
+            continue;
+        }
+        sleepers_.fetch_add(1, std::memory_order_seq_cst);
+        sleep_while(generation_, generation);
+        sleepers_.fetch_sub(1, std::memory_order_seq_cst);
     }
 }
 

@@ -24,8 +24,8 @@ void set_num_threads(int n);
 // Threads for work that may be cut into `pieces`, of `flops` floating-point operations in all.
 int threads_worth(double flops, index pieces);
 
-// Sense-reversing: spins briefly, then yields, so that a neighbour on the same core costs its share
-// and no more.
+// Sense-reversing: spins briefly, then yields; where the processor has others to run, it sleeps, so
+// that a neighbour costs its share and no more.
 class Barrier {
 public:
     explicit Barrier(int size) : size_(size) {}
@@ -34,7 +34,9 @@ public:
 private:
     const int size_;
     alignas(64) std::atomic<int> arrived_{0};
-    alignas(64) std::atomic<unsigned> generation_{0};
+    alignas(64) std::atomic<int> generation_{0};
+    std::atomic<int> sleepers_{0};
+    std::atomic<bool> contended_{false};
 };
 
 class Team {
@@ -64,6 +66,15 @@ private:
 };
 
 void run(int threads, const std::function<void(Team&)>& body);
+
+// body(begin, end) for each member's contiguous part of 0 .. n; `flops` is the work of all.
+template <class Body>
+void for_ranges(index n, double flops, const Body& body) {
+    run(threads_worth(flops, n), [&](Team& team) {
+        const Team::Range range = team.split(n);
+        if (range.begin < range.end) body(range.begin, range.end);
+    });
+}
 
 // Calls body(i) for i = 0 .. n-1, whichever member is free taking the next; `next` must start at 0.
 template <class Body>

@@ -4,7 +4,7 @@
 // float64 within 4. Both saturate, and a NaN comes out as a NaN.
 #pragma once
 
-#include "simd/vec.h"
+#include "simd/group.h"
 
 namespace fastrnn {
 namespace {
@@ -45,34 +45,37 @@ struct ExpConstants<double> {
 };
 
 // x = k ln(2) + r; returns expm1(r) and writes 2^k.
-template <class T>
-FASTRNN_INLINE Vec<T> expm1_reduced(Vec<T> x, Vec<T>& power_of_two) {
+template <class T, int N>
+FASTRNN_INLINE Group<T, N> expm1_reduced(Group<T, N> x, Group<T, N>& power_of_two) {
     using C = ExpConstants<T>;
+    using V = Group<T, N>;
     const Vec<T> magic = broadcast(C::round_to_integer);
-    const Vec<T> shifted = fma(x, broadcast_to<T>(1.44269504088896340736), magic);
-    const Vec<T> k = shifted - magic;
-    power_of_two = (Vec<T>)(((Bits<T>)shifted << C::mantissa_bits) + C::one);
-    Vec<T> r = fma(k, broadcast(-C::ln2_high), x);
+    const V shifted = fma(x, broadcast_to<T>(1.44269504088896340736), magic);
+    const V k = shifted - magic;
+    power_of_two = V::each(
+        [](Vec<T> v) { return (Vec<T>)(((Bits<T>)v << C::mantissa_bits) + C::one); }, shifted);
+    V r = fma(k, broadcast(-C::ln2_high), x);
     r = fma(k, broadcast(-C::ln2_low), r);
     constexpr int n = sizeof(C::q) / sizeof(C::q[0]);
-    Vec<T> q = broadcast(C::q[n - 1]);
+    V q = broadcast(C::q[n - 1]);
     FASTRNN_UNROLL
     for (int i = n - 2; i >= 0; --i) q = fma(q, r, broadcast(C::q[i]));
     return fma(r * r, q, r);
 }
 
-template <class T>
-FASTRNN_INLINE Vec<T> exp(Vec<T> x) {
+template <class T, int N>
+FASTRNN_INLINE Group<T, N> exp(Group<T, N> x) {
     const Vec<T> limit = broadcast(ExpConstants<T>::exp_limit);
-    x = at_least(at_most(x, limit), -limit);
-    Vec<T> scale;
-    const Vec<T> p = expm1_reduced<T>(x, scale);
+    x = x.each([&](Vec<T> v) { return at_least(at_most(v, limit), -limit); }, x);
+    Group<T, N> scale;
+    const Group<T, N> p = expm1_reduced(x, scale);
     return fma(scale, p, scale);
 }
 
-template <class T>
-FASTRNN_INLINE Vec<T> sigmoid(Vec<T> x) {
-    return reciprocal<T>(broadcast_to<T>(1) + exp<T>(-x));
+template <class T, int N>
+FASTRNN_INLINE Group<T, N> sigmoid(Group<T, N> x) {
+    x = x.each([](Vec<T> v) { return -v; }, x);
+    return reciprocal(exp(x) + broadcast_to<T>(1));
 }
 
 // (tanh(x) - x) / x^3 as a polynomial of x^2 for |x| < 0.625 (Remez), lowest coefficient first.
@@ -83,33 +86,52 @@ constexpr float tanh_small_limit = 0.625f;
 // float32: a polynomial towards 0, else 1 - 2 / (exp(2|x|) + 1). float64: e / (e + 2) with
 // e = expm1(2|x|), whose three roundings add up to 2.5 ulp towards 0; that would be too many for
 // float32.
-template <class T>
-FASTRNN_INLINE Vec<T> tanh(Vec<T> x) {
-    const Bits<T> sign = (Bits<T>)x & (Bits<T>)broadcast_to<T>(-0.0);
+template <class T, int N>
+FASTRNN_INLINE Group<T, N> tanh(Group<T, N> x) {
+    using V = Group<T, N>;
+    const Bits<T> sign = (Bits<T>)broadcast_to<T>(-0.0);
     const Vec<T> limit = broadcast(ExpConstants<T>::tanh_limit);
-    Vec<T> magnitude = (Vec<T>)((Bits<T>)x ^ sign);
-    magnitude = at_most(magnitude, limit);
-    Vec<T> scale;
-    const Vec<T> p = expm1_reduced<T>(magnitude + magnitude, scale);
     const Vec<T> one = broadcast_to<T>(1), two = broadcast_to<T>(2);
-    Vec<T> y;
+    const V magnitude =
+        V::each([&](Vec<T> v) { return at_most((Vec<T>)((Bits<T>)v & ~sign), limit); }, x);
+    V scale;
+    const V p = expm1_reduced(magnitude + magnitude, scale);
+    V y;
     if constexpr (sizeof(T) == sizeof(float)) {
-        const Vec<T> square = magnitude * magnitude;
-        Vec<T> q = broadcast(tanh_small[4]);
+        const V square = magnitude * magnitude;
+        V q = broadcast(tanh_small[4]);
         FASTRNN_UNROLL
         for (int i = 3; i >= 0; --i) q = fma(q, square, broadcast(tanh_small[i]));
-        const Vec<T> large = fma(-two, reciprocal<T>(fma(scale, p, scale + one)), one);
-        y = magnitude < broadcast(tanh_small_limit) ? fma(q * square, magnitude, magnitude) : large;
+        const V small = fma(q * square, magnitude, magnitude);
+        const V large = fma(-two, reciprocal(fma(scale, p, scale + one)), one);
+        y = V::each(
+            [](Vec<T> v, Vec<T> s, Vec<T> l) { return v < broadcast(tanh_small_limit) ? s : l; },
+            magnitude, small, large);
     } else {
-        const Vec<T> e = fma(scale, p, scale - one);
-        y = divide<T>(e, e + two);
+        const V e = fma(scale, p, scale - one);
+        y = divide(e, e + two);
     }
-    return (Vec<T>)((Bits<T>)y | sign);
+    return V::each([&](Vec<T> v, Vec<T> w) { return (Vec<T>)((Bits<T>)v | ((Bits<T>)w & sign)); },
+                   y, x);
 }
 
+// The same of one register.
 template <class T>
-FASTRNN_INLINE Vec<T> relu(Vec<T> x) {
-    return x < zero<T>() ? zero<T>() : x;
+FASTRNN_INLINE Vec<T> exp(Vec<T> x) {
+    return exp(Group<T, 1>(x)).row[0];
+}
+template <class T>
+FASTRNN_INLINE Vec<T> sigmoid(Vec<T> x) {
+    return sigmoid(Group<T, 1>(x)).row[0];
+}
+template <class T>
+FASTRNN_INLINE Vec<T> tanh(Vec<T> x) {
+    return tanh(Group<T, 1>(x)).row[0];
+}
+
+template <class T, int N>
+FASTRNN_INLINE Group<T, N> relu(const Group<T, N>& x) {
+    return x.each([](Vec<T> v) { return v < zero<T>() ? zero<T>() : v; }, x);
 }
 
 template <class T>

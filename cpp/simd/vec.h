@@ -140,39 +140,10 @@ FASTRNN_INLINE Vec<T> zero() {
     return Vec<T>{};
 }
 
-// 1 / b and a / b for finite b, to within a unit in the last place. AVX-512 divides one register in
-// 16 cycles (Golden Cove), which is half of an activation; its estimate of 1 / b and Newton's step
-// take a third of that.
 #if defined(__AVX512F__) && !defined(FASTRNN_SCALAR)
-
+// 1 / b to 14 bits.
 FASTRNN_INLINE Vec<float> estimate_reciprocal(Vec<float> b) { return _mm512_rcp14_ps(b); }
 FASTRNN_INLINE Vec<double> estimate_reciprocal(Vec<double> b) { return _mm512_rcp14_pd(b); }
-
-template <class T>
-FASTRNN_INLINE Vec<T> reciprocal(Vec<T> b) {
-    constexpr int newton_steps = sizeof(T) == 4 ? 1 : 2;  // 14 bits, doubled by each
-    Vec<T> r = estimate_reciprocal(b);
-    FASTRNN_UNROLL
-    for (int i = 0; i < newton_steps; ++i) r = fma(fma(-b, r, broadcast_to<T>(1)), r, r);
-    return r;
-}
-template <class T>
-FASTRNN_INLINE Vec<T> divide(Vec<T> a, Vec<T> b) {
-    const Vec<T> r = reciprocal<T>(b), q = a * r;
-    return fma(fma(-b, q, a), r, q);
-}
-
-#else
-
-template <class T>
-FASTRNN_INLINE Vec<T> reciprocal(Vec<T> b) {
-    return broadcast_to<T>(1) / b;
-}
-template <class T>
-FASTRNN_INLINE Vec<T> divide(Vec<T> a, Vec<T> b) {
-    return a / b;
-}
-
 #endif
 
 // The smaller and the larger of x and a limit; a NaN in x stays one.
@@ -237,6 +208,27 @@ FASTRNN_INLINE void store_first(T* p, Vec<T> v, index n) {
     for (index i = 0; i < n; ++i) p[i] = tail[i];
 }
 
+#endif
+
+// 64-bit lanes, as many as of double, and the products of their lower halves.
+typedef std::uint64_t Wide __attribute__((vector_size(lanes<double> * sizeof(double))));
+
+#if defined(__AVX512F__) && !defined(FASTRNN_SCALAR)
+FASTRNN_INLINE Wide multiply_lower_halves(Wide a, Wide b) {
+    return (Wide)_mm512_mul_epu32((__m512i)a, (__m512i)b);
+}
+#elif defined(__AVX2__) && !defined(FASTRNN_SCALAR)
+FASTRNN_INLINE Wide multiply_lower_halves(Wide a, Wide b) {
+    return (Wide)_mm256_mul_epu32((__m256i)a, (__m256i)b);
+}
+#elif defined(__ARM_NEON) && defined(__aarch64__) && !defined(FASTRNN_SCALAR)
+FASTRNN_INLINE Wide multiply_lower_halves(Wide a, Wide b) {
+    return (Wide)vmull_u32(vmovn_u64(uint64x2_t(a)), vmovn_u64(uint64x2_t(b)));
+}
+#else
+FASTRNN_INLINE Wide multiply_lower_halves(Wide a, Wide b) {
+    return (a & 0xffffffffu) * (b & 0xffffffffu);
+}
 #endif
 
 template <class T>

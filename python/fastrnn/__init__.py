@@ -4,22 +4,42 @@ Three ways in: `Sequential` and its layers (Keras's words), `fastrnn.functional`
 and out, forward and backward explicit), and `Recurrent` (prepared inference).
 """
 
-from fastrnn import functional, runtime
+from fastrnn import (
+    callbacks,
+    convert,
+    data,
+    functional,
+    initializers,
+    layers,
+    losses,
+    metrics,
+    optimizers,
+    runtime,
+)
 from fastrnn._load import core as _core
 from fastrnn.layers import (
     GRU,
     LSTM,
     RNN,
+    Activation,
     Bidirectional,
     Dense,
     Dropout,
     Embedding,
+    Flatten,
+    GlobalAveragePooling1D,
+    GlobalMaxPooling1D,
+    LastStep,
     Layer,
+    LayerNorm,
+    LayerNormalization,
+    Masking,
     SimpleRNN,
+    TimeDistributed,
 )
 from fastrnn.losses import BinaryCrossentropy, SparseCategoricalCrossentropy
 from fastrnn.model import Sequential
-from fastrnn.optimizers import SGD, Adam
+from fastrnn.optimizers import SGD, Adam, AdamW, RMSprop
 from fastrnn.random import set_seed
 from fastrnn.recurrent import Recurrent
 from fastrnn.runtime import get_num_threads, set_num_threads
@@ -31,20 +51,39 @@ __all__ = [
     "LSTM",
     "RNN",
     "SGD",
+    "Activation",
     "Adam",
+    "AdamW",
     "Bidirectional",
     "BinaryCrossentropy",
     "Dense",
     "Dropout",
     "Embedding",
+    "Flatten",
+    "GlobalAveragePooling1D",
+    "GlobalMaxPooling1D",
+    "LastStep",
     "Layer",
+    "LayerNorm",
+    "LayerNormalization",
+    "Masking",
+    "RMSprop",
     "Recurrent",
     "Sequential",
     "SimpleRNN",
     "SparseCategoricalCrossentropy",
+    "TimeDistributed",
     "__version__",
+    "callbacks",
+    "convert",
+    "data",
     "functional",
     "get_num_threads",
+    "initializers",
+    "layers",
+    "losses",
+    "metrics",
+    "optimizers",
     "runtime",
     "set_num_threads",
     "set_seed",

@@ -106,3 +106,10 @@ def real(name: str, value: float, minimum: float | None = None) -> float:
         bound = "" if minimum is None else f" of at least {minimum:g}"
         raise ValueError(f"{name}: expected a finite number{bound}, got {value!r}")
     return number
+
+
+def choice(name: str, value: Any, choices: Sequence[str]) -> str:
+    """Check that ``value`` is one of these strings."""
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{name}: expected one of {list(choices)}, got {value!r}")
+    return value

@@ -63,6 +63,20 @@ class PackedWeights:
     nbytes: int
     isa: str
 
+class Stepper:
+    """One time step after another from packed weights of one direction, the state carried."""
+
+    def __init__(self, weights: PackedWeights) -> None: ...
+    def step(self, x: Floating) -> Floating:
+        """From [B, I], any stride between rows, to h of the last layer, [B, H]."""
+
+    def reset(self, h: Floating | None, c: Floating | None) -> None:
+        """Carry a copy of this state, each [L, B, H]; None: zeros, of any batch."""
+
+    @property
+    def state(self) -> Floating | tuple[Floating, Floating] | None:
+        """A copy of the carried state; None before the first step."""
+
 def pack_weights(plan: Plan, weights: Sequence[Floating | None]) -> PackedWeights: ...
 def recurrent_forward(
     plan: Plan,
@@ -120,51 +134,163 @@ def dropout(x: Floating, out: Floating, p: float, seed: int, stream: int, first_
     applied to the output gradient is the backward pass.
     """
 
+# ---- losses --------------------------------------------------------------------------------------
+#
+# Each returns scale * sum of weights * losses, in double and in the order of the rows; it writes
+# the unweighted losses [N] and, unless it is None, the gradient of what it returns, which may be
+# the predictions' own array. A row of weight 0 is not read: its loss and gradient are 0.
+
 def softmax_cross_entropy(
     logits: Floating,  # [N, C]
-    # [N]; a negative label is ignored (loss and gradient 0); one of C or more is an IndexError
+    # [N]; a negative one counts as weight 0; one of C or more (with a weight) is an IndexError
     labels: Integers,
-    weights: Floating | None,  # [N]; what each row's loss counts
-    losses: Floating,  # [N], unweighted
-    dlogits: Floating | None,  # [N, C], weights[n] * (softmax - one_hot); may be logits itself
-) -> float:
-    """The sum of the weighted losses, in nats."""
-
-def binary_cross_entropy(
-    logits: Floating,  # [N]
-    targets: Floating,  # [N], in 0..1
-    weights: Floating | None,
+    weights: Floating | None,  # [N]
+    scale: float,
     losses: Floating,
     dlogits: Floating | None,
+) -> float:
+    """In nats; dlogits = scale * weights[n] * (softmax - one_hot)."""
+
+def cross_entropy(
+    probabilities: Floating,  # [N, C]
+    labels: Integers,
+    weights: Floating | None,
+    scale: float,
+    losses: Floating,
+    dprobabilities: Floating | None,
 ) -> float: ...
-def sigmoid(x: Floating, out: Floating) -> None: ...
-def tanh(x: Floating, out: Floating) -> None: ...
+def row_loss(
+    kind: str,  # binary, binary_logits, categorical, categorical_logits, mean_squared, ...
+    predictions: Floating,  # [N, C]
+    targets: Floating,  # [N, C]
+    weights: Floating | None,
+    scale: float,
+    parameter: float,  # label smoothing of the cross-entropies, Huber's delta
+    losses: Floating,
+    dpredictions: Floating | None,
+) -> float: ...
+
+# ---- optimisers ----------------------------------------------------------------------------------
+#
+# One step in place. Gradients are multiplied by grad_scale and then clipped: "none", "value" (each
+# number), "norm" (each gradient) or "global_norm" (all together) to `limit`. Weight decay is
+# decoupled: p -= lr * weight_decay * p first.
+
 def sgd(
     params: Sequence[Floating],
     grads: Sequence[Floating],
-    velocities: Sequence[Floating],  # empty when momentum is 0
+    velocities: list[Floating],  # or empty
     lr: float,
     momentum: float,
     nesterov: bool,
     weight_decay: float,
-    grad_scale: float,  # every gradient is multiplied by it first (clipping)
-) -> None:
-    """In place, as Keras: v = momentum * v - lr * g; p += v (or Nesterov's step)."""
-
+    grad_scale: float,
+    clip: str,
+    limit: float,
+) -> None: ...
 def adam(
     params: Sequence[Floating],
     grads: Sequence[Floating],
-    first: Sequence[Floating],
-    second: Sequence[Floating],
+    first: list[Floating],
+    second: list[Floating],
+    largest: list[Floating],  # AMSGrad's; or empty
     step: int,  # 1 for the first
     lr: float,
     beta1: float,
     beta2: float,
     eps: float,
-    weight_decay: float,  # decoupled (AdamW): p -= lr * weight_decay * p
+    weight_decay: float,
     grad_scale: float,
-) -> None:
-    """In place, bias-corrected: p -= lr * mhat / (sqrt(vhat) + eps) (Kingma and Ba 2014)."""
-
+    clip: str,
+    limit: float,
+) -> None: ...
+def rmsprop(
+    params: Sequence[Floating],
+    grads: Sequence[Floating],
+    squares: list[Floating],
+    means: list[Floating],  # centered; or empty
+    velocities: list[Floating],  # momentum; or empty
+    lr: float,
+    rho: float,
+    momentum: float,
+    eps: float,
+    weight_decay: float,
+    grad_scale: float,
+    clip: str,
+    limit: float,
+) -> None: ...
 def global_norm(arrays: Sequence[Floating]) -> float:
     """The square root of the sum of all squares; the same bits for any number of threads."""
+
+# ---- activations and normalisation ---------------------------------------------------------------
+
+def activation_keeps_input(name: str) -> bool:
+    """Whether `activation_backward` takes the activation's input as ``kept``, or its output."""
+
+def activation(name: str, x: Floating, out: Floating) -> None:
+    """Of any shape; out may be x."""
+
+def activation_backward(name: str, kept: Floating, dout: Floating, dx: Floating) -> None: ...
+def softmax(x: Floating, out: Floating) -> None:
+    """Over each row of x [N, C]."""
+
+def softmax_backward(y: Floating, dout: Floating, dx: Floating) -> None: ...
+def layer_norm_forward(
+    x: Floating,  # [N, F]
+    gamma: Floating | None,  # [F]
+    beta: Floating | None,
+    eps: float,
+    out: Floating,  # [N, F]
+    mean: Floating,  # [N]
+    rstd: Floating,
+) -> None: ...
+def layer_norm_backward(
+    x: Floating,
+    gamma: Floating | None,
+    mean: Floating,
+    rstd: Floating,
+    dout: Floating,
+    dx: Floating | None,
+    dgamma: Floating | None,
+    dbeta: Floating | None,
+) -> None: ...
+def sequence_dropout(x: Floating, out: Floating, p: float, seed: int, stream: int) -> None:
+    """`dropout` of x [B, T, F] with the mask of step 0 at every step."""
+
+# ---- masks: bool [B, T] of any strides, True where a step exists ---------------------------------
+
+Mask = npt.NDArray[np.bool_]
+
+def count_steps(mask: Mask, lengths: Integers) -> int:
+    """lengths [B] = how many steps exist. 2: all do; 1: the first ones; 0: there are gaps."""
+
+def gather_steps(mask: Mask, x: npt.NDArray[Any], out: npt.NDArray[Any]) -> None:
+    """out [B, S, F] = the steps of x [B, T, F] that exist, zeros past their end; of any type."""
+
+def scatter_steps(mask: Mask, x: npt.NDArray[Any], repeat: bool, out: npt.NDArray[Any]) -> None:
+    """out [B, T, F] = x's [B, S, F] steps where they exist; else 0, or the one before."""
+
+def scatter_steps_backward(mask: Mask, dout: Floating, dx: Floating) -> None:
+    """Undoes `scatter_steps` with repeat: sums dout [B, T, F] into dx [B, S, F]."""
+
+def differs(x: Floating, value: float, mask: Mask) -> None:
+    """mask [B, T] = whether any of x [B, T, F] is not `value`."""
+
+def pool(
+    pooling: str,  # "mean", "max", "last"
+    x: Floating,  # [B, T, F]
+    mask: Mask | None,
+    out: Floating,  # [B, F]
+    place: npt.NDArray[np.int32] | None,  # [B, F], for "max": the step it came from, -1: none
+) -> None: ...
+def pool_backward(
+    pooling: str,
+    dout: Floating,
+    mask: Mask | None,
+    place: npt.NDArray[np.int32] | None,
+    dx: Floating,
+) -> None: ...
+def merge(merge: str, x: Floating, out: Floating) -> None:
+    """out [N, H] = the halves of x [N, 2 H] as "sum", "ave" or "mul"."""
+
+def merge_backward(merge: str, x: Floating, dout: Floating, dx: Floating) -> None: ...

@@ -1,11 +1,39 @@
 """The ``fastrnn`` command."""
 
+from __future__ import annotations
+
+import importlib
 from pathlib import Path
 
 import click
 
+EXAMPLES = {
+    "digits": "digits",
+    "forecast": "forecast",
+    "language-model": "language_model",
+    "predict": "predict",
+    "sentiment": "sentiment",
+}
+"""The commands that are modules of `fastrnn.examples`."""
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+
+class Commands(click.Group):
+    """The commands below, and the examples, each imported when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return all names."""
+        return sorted([*super().list_commands(ctx), *EXAMPLES])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the command of a name."""
+        if cmd_name not in EXAMPLES:
+            return super().get_command(ctx, cmd_name)
+        module = importlib.import_module(f"fastrnn.examples.{EXAMPLES[cmd_name]}")
+        command: click.Command = module.command
+        return command
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="fastrnn")
 def main() -> None:
     """Recurrent networks on the CPU."""

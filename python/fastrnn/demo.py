@@ -24,7 +24,7 @@ import numpy as np
 from fastrnn import _extras, random
 from fastrnn._typing import Integers
 from fastrnn.callbacks import Callback, Logs
-from fastrnn.data import ContinuousBatches, continuous_batches
+from fastrnn.data import ContinuousBatches
 from fastrnn.layers import GRU, LSTM, RNN, Dense, Dropout, Embedding
 from fastrnn.losses import SparseCategoricalCrossentropy
 from fastrnn.model import Sequential
@@ -274,7 +274,7 @@ def _schedule(done: float) -> float:
 
 def _batches(ids: Integers, rows: int, steps: int) -> ContinuousBatches:
     """Cut ``ids`` into ``rows`` rows, or fewer where they would be shorter than a batch."""
-    return continuous_batches(ids, max(1, min(rows, (len(ids) - 1) // steps)), steps)
+    return ContinuousBatches(ids, max(1, min(rows, (len(ids) - 1) // steps)), steps)
 
 
 def _write_curve(rows: list[dict[str, float]], folder: Path) -> list[str]:

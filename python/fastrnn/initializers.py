@@ -1,34 +1,333 @@
-"""Initial weights, as Keras makes them, in PyTorch's layout (units first).
+"""Initial weights, as Keras makes them.
 
-All take the random generator that they draw from, and return float64; layers convert.
+Shapes are Keras's, too: a kernel is [inputs, outputs], for a recurrent layer of G gates [I, G * H]
+and [H, G * H], so that the same fans give the same distributions and the learning curves match.
+Layers transpose into their own layout.
+
+One's own is a subclass of `Initializer` (which can be saved) or any function of (shape, rng).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
+from fastrnn import _check
 from fastrnn._typing import Array
 
+__all__ = [
+    "Constant",
+    "GlorotNormal",
+    "GlorotUniform",
+    "HeNormal",
+    "HeUniform",
+    "Identity",
+    "Initializer",
+    "LecunNormal",
+    "LecunUniform",
+    "Ones",
+    "Orthogonal",
+    "RandomNormal",
+    "RandomUniform",
+    "TruncatedNormal",
+    "VarianceScaling",
+    "Zeros",
+    "get",
+    "to_config",
+]
 
-def glorot_uniform(rng: np.random.Generator, units: int, size: int) -> Array:
-    """Return [units, size], uniform within +-sqrt(6 / (units + size)) (Glorot and Bengio 2010)."""
-    limit = math.sqrt(6.0 / (units + size))
-    return rng.uniform(-limit, limit, (units, size))
+Function: TypeAlias = Callable[[tuple[int, ...], np.random.Generator], Array]
 
 
-def orthogonal(rng: np.random.Generator, units: int, size: int) -> Array:
-    """Return [units, size], units >= size, with orthonormal columns (Saxe et al. 2013).
+class Initializer:
+    """The base of all initializers, and of one's own, which overrides `draw`.
 
-    For the recurrent weights of G gates it is drawn over the whole [G * H, H] matrix, as Keras
-    does.
+    Its constructor's arguments must be its attributes of the same names.
     """
-    q, r = np.linalg.qr(rng.standard_normal((units, size)))
-    # QR leaves the columns' signs to the algorithm; tying them to r makes the draw uniform.
-    return np.asarray(q * np.sign(np.diag(r)))
+
+    classes: ClassVar[dict[str, type[Initializer]]] = {}
+    arguments: ClassVar[tuple[str, ...]] = ()
+    """The constructor's arguments: what `get_config` returns."""
+    seed: int | None = None
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        Initializer.classes[cls.__name__] = cls
+
+    def __call__(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+        """Return an array of this shape; with a ``seed`` of its own the same every time."""
+        return self.draw(shape, rng if self.seed is None else np.random.default_rng(self.seed))
+
+    def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+        """Return an array of this shape, all randomness from ``rng``."""
+        raise NotImplementedError(f"{type(self).__name__}.draw")
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments, as JSON can hold them."""
+        return {name: getattr(self, name) for name in self.arguments}
 
 
-def uniform(rng: np.random.Generator, rows: int, size: int, limit: float = 0.05) -> Array:
-    """Return [rows, size], uniform within +-limit (Keras's default for embeddings)."""
-    return rng.uniform(-limit, limit, (rows, size))
+class Zeros(Initializer):
+    """All 0."""
+
+    def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+        """Return zeros."""
+        return np.zeros(shape)
+
+
+class Ones(Initializer):
+    """All 1."""
+
+    def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+        """Return ones."""
+        return np.ones(shape)
+
+
+class Constant(Initializer):
+    """All ``value``."""
+
+    arguments = ("value",)
+
+    def __init__(self, value: float = 0.0) -> None:
+        self.value = _check.real("value", value)
+
+    def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+        """Return the constant."""
+        return np.full(shape, self.value)
+
+
+class Identity(Initializer):
+    """``gain`` times the identity matrix (recurrent relu networks: Le et al. 2015)."""
+
+    arguments = ("gain",)
+
+    def __init__(self, gain: float = 1.0) -> None:
+        self.gain = _check.real("gain", gain)
+
+    def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+        """Return the matrix."""
+        if len(shape) != 2:
+            raise ValueError(f"Identity: expected two dimensions, got shape {shape}")
+        return self.gain * np.eye(*shape)
+
+
+class RandomNormal(Initializer):
+    """Normal with this mean and standard deviation."""
+
+    arguments = ("mean", "stddev", "seed")
+
+    def __init__(self, mean: float = 0.0, stddev: float = 0.05, seed: int | None = None) -> None:
+        self.mean = _check.real("mean", mean)
+        self.stddev = _check.real("stddev", stddev, minimum=0.0)
+        self.seed = seed
+
+    def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+        """Return the draw."""
+        return rng.normal(self.mean, self.stddev, shape)
+
+
+class TruncatedNormal(RandomNormal):
+    """`RandomNormal` with what lies beyond two standard deviations drawn again."""
+
+    def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+        """Return the draw."""
+        return self.mean + self.stddev * _within_two(shape, rng)
+
+
+class RandomUniform(Initializer):
+    """Uniform in ``minval .. maxval``."""
+
+    arguments = ("minval", "maxval", "seed")
+
+    def __init__(
+        self, minval: float = -0.05, maxval: float = 0.05, seed: int | None = None
+    ) -> None:
+        self.minval = _check.real("minval", minval)
+        self.maxval = _check.real("maxval", maxval, minimum=self.minval)
+        self.seed = seed
+
+    def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+        """Return the draw."""
+        return rng.uniform(self.minval, self.maxval, shape)
+
+
+class VarianceScaling(Initializer):
+    """Zero mean and the variance scale / n, n the number of inputs, outputs, or their mean.
+
+    Parameters
+    ----------
+    scale : float
+    mode : {"fan_in", "fan_out", "fan_avg"}
+        What n is.
+    distribution : {"truncated_normal", "untruncated_normal", "uniform"}
+    seed : int, optional
+        Draw the same numbers at every call, apart from the one source of random numbers.
+    """
+
+    arguments: ClassVar[tuple[str, ...]] = ("scale", "mode", "distribution", "seed")
+
+    def __init__(
+        self,
+        scale: float = 1.0,
+        mode: str = "fan_in",
+        distribution: str = "truncated_normal",
+        seed: int | None = None,
+    ) -> None:
+        self.scale = _check.real("scale", scale, minimum=0.0)
+        self.mode = _check.choice("mode", mode, ("fan_in", "fan_out", "fan_avg"))
+        self.distribution = _check.choice(
+            "distribution", distribution, ("truncated_normal", "untruncated_normal", "uniform")
+        )
+        self.seed = seed
+
+    def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+        """Return the draw."""
+        fan_in, fan_out = (shape[0], shape[0]) if len(shape) == 1 else (shape[-2], shape[-1])
+        fans = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}
+        variance = self.scale / max(1.0, fans[self.mode])
+        if self.distribution == "uniform":
+            limit = math.sqrt(3 * variance)
+            return rng.uniform(-limit, limit, shape)
+        if self.distribution == "untruncated_normal":
+            return rng.normal(0, math.sqrt(variance), shape)
+        # The standard deviation of what is left of a standard normal within two of its own.
+        return _within_two(shape, rng) * (math.sqrt(variance) / 0.87962566103423978)
+
+
+class _Named(VarianceScaling):
+    """A `VarianceScaling` that has a name of its own."""
+
+    arguments = ("seed",)
+    rule: ClassVar[tuple[float, str, str]]
+
+    def __init__(self, seed: int | None = None) -> None:
+        super().__init__(*self.rule, seed=seed)
+
+
+class GlorotUniform(_Named):
+    """Uniform within +-sqrt(6 / (inputs + outputs)) (Glorot and Bengio 2010)."""
+
+    rule = (1.0, "fan_avg", "uniform")
+
+
+class GlorotNormal(_Named):
+    """Truncated normal of the variance 2 / (inputs + outputs) (Glorot and Bengio 2010)."""
+
+    rule = (1.0, "fan_avg", "truncated_normal")
+
+
+class HeUniform(_Named):
+    """Uniform within +-sqrt(6 / inputs) (He et al. 2015)."""
+
+    rule = (2.0, "fan_in", "uniform")
+
+
+class HeNormal(_Named):
+    """Truncated normal of the variance 2 / inputs (He et al. 2015)."""
+
+    rule = (2.0, "fan_in", "truncated_normal")
+
+
+class LecunUniform(_Named):
+    """Uniform within +-sqrt(3 / inputs) (LeCun et al. 1998)."""
+
+    rule = (1.0, "fan_in", "uniform")
+
+
+class LecunNormal(_Named):
+    """Truncated normal of the variance 1 / inputs (LeCun et al. 1998)."""
+
+    rule = (1.0, "fan_in", "truncated_normal")
+
+
+class Orthogonal(Initializer):
+    """``gain`` times a matrix whose shorter side is orthonormal (Saxe et al. 2013).
+
+    For the recurrent weights of G gates it is drawn over the whole [H, G * H], as in Keras.
+    """
+
+    arguments = ("gain", "seed")
+
+    def __init__(self, gain: float = 1.0, seed: int | None = None) -> None:
+        self.gain = _check.real("gain", gain)
+        self.seed = seed
+
+    def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+        """Return the draw."""
+        if len(shape) != 2:
+            raise ValueError(f"Orthogonal: expected two dimensions, got shape {shape}")
+        q, r = np.linalg.qr(rng.standard_normal((max(shape), min(shape))))
+        # QR leaves the columns' signs to the algorithm; tying them to r makes the draw uniform.
+        q = q * np.sign(np.diag(r))
+        return np.asarray(self.gain * (q if shape[0] >= shape[1] else q.T))
+
+
+def _within_two(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    """Draw from the standard normal distribution within +-2."""
+    values = rng.standard_normal(math.prod(shape))
+    while len(outside := np.flatnonzero(np.abs(values) > 2)):
+        values[outside] = rng.standard_normal(len(outside))
+    return values.reshape(shape)
+
+
+_NAMES: dict[str, Callable[[], Initializer]] = {
+    "glorot_normal": GlorotNormal,
+    "glorot_uniform": GlorotUniform,
+    "he_normal": HeNormal,
+    "he_uniform": HeUniform,
+    "identity": Identity,
+    "lecun_normal": LecunNormal,
+    "lecun_uniform": LecunUniform,
+    "ones": Ones,
+    "orthogonal": Orthogonal,
+    "random_normal": RandomNormal,
+    "random_uniform": RandomUniform,
+    "truncated_normal": TruncatedNormal,
+    "uniform": RandomUniform,
+    "zeros": Zeros,
+}
+
+
+def get(name: str, initializer: Any) -> Function:
+    """Return the initializer of that name or configuration, or ``initializer`` itself.
+
+    Parameters
+    ----------
+    name : str
+        The argument's name, for the message.
+    initializer : str, Initializer, function, or dict of `to_config`
+    """
+    if isinstance(initializer, str) and initializer in _NAMES:
+        return _NAMES[initializer]()
+    if isinstance(initializer, dict) and initializer.get("class") in Initializer.classes:
+        return Initializer.classes[initializer["class"]](**initializer.get("config", {}))
+    if callable(initializer) and not isinstance(initializer, type):
+        function: Function = initializer
+        return function
+    raise ValueError(
+        f"{name}: expected an Initializer, a function of (shape, rng) or one of "
+        f"{sorted(_NAMES)}, got {initializer!r}"
+    )
+
+
+def to_config(name: str, initializer: Function) -> dict[str, Any]:
+    """Return what `get` makes it from again, as JSON can hold it."""
+    if not isinstance(initializer, Initializer):
+        raise TypeError(
+            f"{name}: a function cannot be saved; make it a subclass of Initializer: "
+            f"{initializer!r}"
+        )
+    return {"class": type(initializer).__name__, "config": initializer.get_config()}
+
+
+def draw(
+    name: str, initializer: Function, shape: tuple[int, ...], rng: np.random.Generator
+) -> Array:
+    """Return the initial value of a parameter in Keras's shape, checked."""
+    value = np.asarray(initializer(shape, rng))
+    if value.shape != shape:
+        raise ValueError(f"{name}: expected an array of shape {shape}, got {value.shape}")
+    return value

@@ -8,39 +8,41 @@ from typing import Any
 
 import numpy as np
 
-from fastrnn import _check, losses, metrics, optimizers, saving, training
+from fastrnn import saving
+from fastrnn._path import Path, single_output, walk
+from fastrnn._summary import table
 from fastrnn._typing import Array, Floating, Shape
-from fastrnn.callbacks import Callback, History
-from fastrnn.data import ArrayBatches
-from fastrnn.layers.base import Layer
+from fastrnn.layers.base import Layer, replace
 from fastrnn.layers.dense import Dense
-from fastrnn.layers.recurrent import RecurrentLayer
+from fastrnn.trainer import Trainer
 
 
-class Sequential:
-    """Layers, each working on the output of the one before.
+class Sequential(Trainer):
+    """Layers, each working on the output of the one before; `Trainer` has what trains them.
 
     Parameters
     ----------
     layers : iterable of Layer, optional
         More can be added with `add`.
+    name : str
+        What `summary` calls it.
 
     Attributes
     ----------
+    output_mask : bool array [B, T] or None
+        Which steps of the last output exist: see `fastrnn.layers.base`. None: all, or it has none.
     metadata : dict of str to str
         What `save` was given besides the model, after `load`.
-    stop_training : bool
-        A callback sets it to end `fit` after the batch.
     """
 
-    def __init__(self, layers: Iterable[Layer] = ()) -> None:
+    def __init__(self, layers: Iterable[Layer] = (), name: str = "sequential") -> None:
+        super().__init__()
+        self.name = name
         self.layers: list[Layer] = []
+        self.output_mask: Array | None = None
+        self._path: Path | None = None
         self.input_shape: Shape | None = None
-        self.loss: losses.Loss | None = None
-        self.optimizer: optimizers.Optimizer | None = None
-        self.metrics: list[metrics.Metric] = []
         self.metadata: dict[str, str] = {}
-        self.stop_training = False
         for layer in layers:
             self.add(layer)
 
@@ -50,9 +52,10 @@ class Sequential:
         """Append a layer; one without a name of its own is numbered if another has its name."""
         if not isinstance(layer, Layer):
             raise TypeError(f"layer: expected a Layer, got {layer!r}")
-        if isinstance(layer, RecurrentLayer) and layer.return_state:
+        if not single_output(layer):
             raise ValueError(
-                f"layer {layer.name!r}: return_state gives several arrays, a Sequential passes one"
+                f"layer {layer.name!r}: return_state and merge_mode=None give several arrays, "
+                "a Sequential passes one"
             )
         if self.input_shape is not None:
             raise RuntimeError("layer: the model is built, layers can no longer be added")
@@ -105,18 +108,14 @@ class Sequential:
         return [parameter.copy() for parameter in self._built_parameters().values()]
 
     def set_weights(self, weights: Sequence[Any]) -> None:
-        """Replace all parameters with ``weights``, as `get_weights` returns them."""
-        parameters = self._built_parameters()
-        if len(weights) != len(parameters):
-            raise ValueError(f"weights: expected {len(parameters)} arrays, got {len(weights)}")
-        arrays = [np.asarray(weight) for weight in weights]
-        for (name, parameter), array in zip(parameters.items(), arrays, strict=True):
-            if array.shape != parameter.shape:
-                raise ValueError(
-                    f"weights: expected shape {parameter.shape} for {name}, got {array.shape}"
-                )
-        for parameter, array in zip(parameters.values(), arrays, strict=True):
-            parameter[...] = array
+        """Replace all parameters with ``weights``, as `get_weights` returns them.
+
+        Raises
+        ------
+        ValueError
+            If their number or a shape is another; nothing is changed then.
+        """
+        replace(self._built_parameters(), weights)
 
     def count_params(self) -> int:
         """Return the number of numbers in all parameters."""
@@ -126,22 +125,29 @@ class Sequential:
         """Print a table of the layers, their output shapes and numbers of parameters."""
         if self.input_shape is None:
             raise RuntimeError("the model has no shapes yet: call build(input_shape) first")
-        rows = [("layer", "class", "output shape", "parameters")]
-        shape = self.input_shape
-        for layer in self.layers:
-            shape = layer.output_shape(shape)
-            spelled = _check.spell(shape).replace("any", "-")
-            rows.append((layer.name, type(layer).__name__, spelled, f"{layer.count_params():,}"))
-        widths = [max(len(row[column]) for row in rows) for column in range(4)]
-        for row in rows:
-            texts = [text.ljust(width) for text, width in zip(row[:3], widths[:3], strict=True)]
-            print_fn("  ".join([*texts, row[3].rjust(widths[3])]))
-        print_fn(f"parameters in all: {self.count_params():,}")
+        for line in table(self.name, self.layers, self.input_shape):
+            print_fn(line)
 
-    def reset_states(self) -> None:
-        """Let all stateful layers begin the next batch with zeros."""
+    @property
+    def trainable(self) -> bool:
+        """Whether any layer is trained; setting it sets all."""
+        return any(layer.trainable for layer in self.layers)
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
         for layer in self.layers:
-            layer.reset_states()
+            layer.trainable = value
+
+    def reset_states(self, rows: Sequence[int] | None = None) -> None:
+        """Let all stateful layers begin the next batch with zeros, in all rows or in some.
+
+        Parameters
+        ----------
+        rows : sequence of int, optional
+            The rows of the batch where a new sequence begins; the others go on.
+        """
+        for layer in self.layers:
+            layer.reset_states(rows)
 
     def get_states(self) -> list[Any]:
         """Return what stateful layers carry, for `set_states`."""
@@ -152,6 +158,19 @@ class Sequential:
         for layer, state in zip(self.layers, states, strict=True):
             layer.set_states(state)
 
+    def get_seed_counts(self) -> list[int]:
+        """Return how many masks layers with a ``seed`` drew, for `set_seed_counts`.
+
+        With `fastrnn.random.get_state` it is all that a training to be gone on with draws from.
+        """
+        return [layer.seeds.count for layer in walk(self.layers) if hasattr(layer, "seeds")]
+
+    def set_seed_counts(self, counts: Sequence[int]) -> None:
+        """Go on drawing masks from where `get_seed_counts` was called."""
+        streams = [layer.seeds for layer in walk(self.layers) if hasattr(layer, "seeds")]
+        for stream, count in zip(streams, counts, strict=True):
+            stream.count = int(count)
+
     def _built_parameters(self) -> dict[str, Floating]:
         if not self.built:
             raise RuntimeError("the model has no parameters yet: call build(input_shape) first")
@@ -159,14 +178,31 @@ class Sequential:
 
     # ---- forward and backward --------------------------------------------------------------------
 
-    def __call__(self, x: Any, *, training: bool = False) -> Floating:
-        """Return the output for one batch."""
-        return self._through(self.layers, x, training)
+    def __call__(self, x: Any, *, mask: Any = None, training: bool = False) -> Floating:
+        """Return the output for one batch.
 
-    def logits(self, x: Any, *, training: bool = False) -> Floating:
+        Parameters
+        ----------
+        x : array [B, ...]
+            The input.
+        mask : bool array [B, T], optional
+            Which of its steps exist, besides what `Embedding` and `Masking` find.
+        training : bool
+            Whether `backward` follows, and dropout drops.
+        """
+        path = self._enter(x, mask, training)
+        for layer in self.layers:
+            path.through(layer)
+        return self._leave(path, training)
+
+    def logits(self, x: Any, *, mask: Any = None, training: bool = False) -> Floating:
         """Return the output for one batch before the activation of the last layer, a `Dense`."""
         last = self._last_dense()
-        return last.logits(self._through(self.layers[:-1], x, training), training=training)
+        path = self._enter(x, mask, training)
+        for layer in self.layers[:-1]:
+            path.through(layer)
+        path.through_logits(last)
+        return self._leave(path, training)
 
     def activate(self, logits: Floating) -> Floating:
         """Return the output that belongs to what `logits` returned."""
@@ -177,23 +213,16 @@ class Sequential:
         last = self.layers[-1] if self.layers else None
         return isinstance(last, Dense) and last.activation == activation
 
-    def backward(self, dy: Array, *, of_logits: bool = False) -> None:
-        """Set the layers' gradients from the gradient of ``model(x, training=True)``.
+    def backward(self, dy: Array) -> None:
+        """Set the layers' gradients from that of the last training call's output.
 
-        With ``of_logits`` from that of ``model.logits(x, training=True)``. Layers before the first
-        one that is trained are left out.
+        That call is ``model(x, training=True)`` or ``model.logits(x, training=True)``. Layers
+        before the first one that is trained are left out.
         """
-        trained = [i for i, layer in enumerate(self.layers) if layer.trainable and layer.parameters]
-        first, gradient = min(trained, default=len(self.layers)), dy
-        for index in reversed(range(first, len(self.layers))):
-            layer = self.layers[index]
-            need_dx = index > first
-            if of_logits and isinstance(layer, Dense) and index == len(self.layers) - 1:
-                dx = layer.logits_backward(gradient, need_dx=need_dx)
-            else:
-                dx = layer.backward(gradient, need_dx=need_dx)
-            if dx is not None:
-                gradient = dx
+        if self._path is None:
+            raise RuntimeError("backward: call the model with training=True first")
+        path, self._path = self._path, None
+        path.backward(dy)
 
     def _last_dense(self) -> Dense:
         last = self.layers[-1] if self.layers else None
@@ -201,142 +230,27 @@ class Sequential:
             raise TypeError("expected a model that ends in a Dense layer")
         return last
 
-    def _through(self, layers: Sequence[Layer], x: Any, training: bool) -> Floating:
+    def _enter(self, x: Any, mask: Any, training: bool) -> Path:
         value: Array = np.asarray(x)
         self.build((None, *value.shape[1:]))
-        for layer in layers:
-            value = layer(value, training=training)
-        return value
+        return Path(value, mask, training)
 
-    # ---- training --------------------------------------------------------------------------------
-
-    def compile(
-        self,
-        optimizer: str | optimizers.Optimizer,
-        loss: str | losses.Loss,
-        metrics: Sequence[str | metrics.Metric] = (),
-    ) -> None:
-        """Say what is minimised, how, and what is shown besides.
-
-        Parameters
-        ----------
-        optimizer : Optimizer or {"adam", "sgd"}
-            A name stands for the defaults.
-        loss : Loss or {"binary_crossentropy", "sparse_categorical_crossentropy"}
-            A name stands for probabilities, that is for a model that ends in sigmoid or softmax.
-        metrics : sequence of Metric or "accuracy"
-            What is computed besides the loss.
-        """
-        self.optimizer = optimizers.get(optimizer)
-        self.loss = losses.get(loss)
-        self.metrics = [_get_metric(metric, self.loss) for metric in metrics]
-
-    def train_on_batch(self, x: Any, y: Any, *, return_dict: bool = False) -> Any:
-        """Take one step on one batch.
-
-        Returns
-        -------
-        float, list or dict
-            The loss before the step; with metrics a list of it and them; with ``return_dict`` all
-            by name.
-        """
-        loss, y_pred = training.train_step(self, x, y)
-        figures = {"loss": loss}
-        if y_pred is not None:
-            for metric in self.metrics:
-                metric.reset_state()
-                metric.update_state(y, y_pred)
-                figures[metric.name] = metric.result()
-        return _figures(figures, return_dict)
-
-    def fit(
-        self,
-        x: Any,
-        y: Any = None,
-        batch_size: int = 32,
-        epochs: int = 1,
-        verbose: int | str = "auto",
-        callbacks: Sequence[Callback] = (),
-        validation_split: float = 0.0,
-        validation_data: Any = None,
-        shuffle: bool = True,
-        initial_epoch: int = 0,
-    ) -> History:
-        """Train on all of the data, ``epochs`` times.
-
-        Ctrl-C ends the epoch after the batch at work and then the training; a second one raises
-        KeyboardInterrupt.
-
-        Parameters
-        ----------
-        x : array [N, ...], or an iterable of batches (x, y) when ``y`` is None
-            An iterable is gone through once an epoch, in its own order. Stateful layers begin each
-            epoch with zeros.
-        y : array [N, ...], optional
-            The targets.
-        batch_size : int
-            How many rows a step takes.
-        epochs, initial_epoch : int
-            Epochs ``initial_epoch .. epochs - 1`` are run.
-        verbose : {"auto", 0, 1, 2}
-            0 shows nothing, 1 a bar, 2 a line for each epoch; "auto" a bar on a terminal and lines
-            elsewhere.
-        callbacks : sequence of Callback
-            Called at the loop's turning points.
-        validation_split : float
-            This fraction of the rows, from the end, is left out of training and evaluated after
-            each epoch.
-        validation_data : (x, y) or an iterable of batches, optional
-            Evaluated after each epoch.
-        shuffle : bool
-            Take the rows in a new random order in each epoch.
-
-        Returns
-        -------
-        History
-            ``history.history`` has each epoch's figures.
-        """
-        if self.optimizer is None:
-            raise RuntimeError("the model has no optimizer yet: call compile() first")
-        split = _check.fraction("validation_split", validation_split)
-        validation = None if validation_data is None else _as_batches(validation_data, batch_size)
-        if y is None:
-            if split:
-                raise ValueError("validation_split: needs arrays x and y, got batches")
-            batches = x
-        else:
-            batches = ArrayBatches(x, y, batch_size, shuffle)
-            if split and validation is None:
-                kept = int(len(batches.x) * (1 - split))
-                validation = ArrayBatches(batches.x[kept:], batches.y[kept:], batch_size)
-                batches = ArrayBatches(batches.x[:kept], batches.y[:kept], batch_size, shuffle)
-        return training.fit(
-            self,
-            batches,
-            epochs=_check.positive_int("epochs", epochs),
-            initial_epoch=initial_epoch,
-            validation=validation,
-            callbacks=callbacks,
-            verbose=verbose,
-        )
-
-    def evaluate(
-        self, x: Any, y: Any = None, batch_size: int = 32, *, return_dict: bool = False
-    ) -> Any:
-        """Return the loss over all of the data; with metrics a list of it and them, or all by name.
-
-        ``x`` and ``y`` as in `fit`. Stateful layers begin with zeros and are left as they were.
-        """
-        batches = x if y is None else ArrayBatches(x, y, batch_size)
-        return _figures(training.evaluate(self, batches), return_dict)
-
-    def predict(self, x: Any, batch_size: int = 32) -> Floating:
-        """Return the outputs for all rows of ``x``; stateful layers go on from call to call."""
-        return training.predict(self, x, batch_size)
+    def _leave(self, path: Path, training: bool) -> Floating:
+        output: Floating = path.finish()
+        self.output_mask = path.mask
+        if training:
+            self._path = path
+        return output
 
     # ---- files -----------------------------------------------------------------------------------
 
-    def save(self, path: str | os.PathLike[str], metadata: Mapping[str, str] | None = None) -> None:
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        metadata: Mapping[str, str] | None = None,
+        *,
+        include_optimizer: bool = False,
+    ) -> None:
         """Write the layers and their parameters to one safetensors file, whole or not at all.
 
         Parameters
@@ -345,13 +259,17 @@ class Sequential:
             Where to; an existing file is replaced.
         metadata : mapping of str to str, optional
             More to keep in the file, e.g. a vocabulary; `load` puts it into ``model.metadata``.
+        include_optimizer : bool
+            Write loss, metrics and optimiser, too, so that the loaded model can be trained further.
+            To go on with a training that was stopped, see `fastrnn.callbacks.BackupAndRestore`.
         """
         self._built_parameters()
-        saving.save(self, path, self.metadata if metadata is None else metadata)
+        metadata = self.metadata if metadata is None else metadata
+        saving.save(self, path, metadata, include_optimizer)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Sequential:
-        """Return the model that `save` wrote; it is to be compiled before it can be trained.
+        """Return the model that `save` wrote, compiled if it was saved with its optimiser.
 
         Raises
         ------
@@ -363,21 +281,3 @@ class Sequential:
         model = cls()
         saving.load(model, path)
         return model
-
-
-def _get_metric(metric: str | metrics.Metric, loss: losses.Loss) -> metrics.Metric:
-    return metrics.get(metric, loss)
-
-
-def _as_batches(data: Any, batch_size: int) -> training.Batches:
-    if isinstance(data, tuple) and len(data) == 2:
-        return ArrayBatches(data[0], data[1], batch_size)
-    batches: training.Batches = data
-    return batches
-
-
-def _figures(figures: dict[str, float], return_dict: bool) -> Any:
-    if return_dict:
-        return figures
-    values = list(figures.values())
-    return values[0] if len(values) == 1 else values

@@ -42,11 +42,14 @@ class ProgressLines(Callback):
 class ProgressBar(Callback):
     """Show a bar for each epoch on the standard error stream."""
 
+    def __init__(self) -> None:
+        self._bar: Any = None
+
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Open a bar."""
         from tqdm import tqdm  # type: ignore[import-untyped]
 
-        self._bar: Any = tqdm(
+        self._bar = tqdm(
             total=self.params["steps"],
             desc=f"Epoch {epoch + 1}/{self.params['epochs']}",
             unit="batch",
@@ -66,4 +69,5 @@ class ProgressBar(Callback):
 
     def on_train_end(self, logs: Logs | None = None) -> None:
         """Close what an error or a second Ctrl-C left open."""
-        self._bar.close()
+        if self._bar is not None:
+            self._bar.close()

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["generator", "get_state", "next_seed", "set_seed", "set_state"]
+__all__ = ["SeedStream", "generator", "get_state", "next_seed", "set_seed", "set_state"]
 
 
 @cache
@@ -45,3 +45,36 @@ def get_state() -> dict[str, Any]:
 def set_state(state: Mapping[str, Any]) -> None:
     """Put the generator where `get_state` found it."""
     generator().bit_generator.state = dict(state)
+
+
+class SeedStream:
+    """The seeds of one layer's dropout masks, one after another.
+
+    Parameters
+    ----------
+    seed : int, optional
+        They are then a function of it and of how many were drawn; else they come from the one
+        source.
+
+    Attributes
+    ----------
+    count : int
+        How many were drawn; setting it goes on from there.
+    """
+
+    def __init__(self, seed: int | None = None) -> None:
+        if seed is not None:
+            if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
+                raise TypeError(f"seed: expected an int or None, got {seed!r}")
+            if seed < 0:
+                raise ValueError(f"seed: expected 0 or more, got {seed}")
+        self.seed = None if seed is None else int(seed)
+        self.count = 0
+
+    def next(self) -> int:
+        """Return the next seed, in 0 .. 2**63 - 1."""
+        self.count += 1
+        if self.seed is None:
+            return next_seed()
+        words = np.random.SeedSequence([self.seed, self.count]).generate_state(1, np.uint64)
+        return int(words[0]) >> 1

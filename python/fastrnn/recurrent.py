@@ -6,7 +6,7 @@ import numpy as np
 
 from fastrnn import _stack
 from fastrnn._load import core
-from fastrnn._typing import Array, Floating
+from fastrnn._typing import Array, Floating, Integers
 from fastrnn.functional import Lengths, State
 
 __all__ = ["Recurrent"]
@@ -34,7 +34,8 @@ class Recurrent:
     Attributes
     ----------
     state : array, pair of arrays or None
-        What `step` carries: h [num_layers, B, H], for the LSTM (h, c). None before the first step.
+        A copy of what `step` carries: h [num_layers, B, H], for the LSTM (h, c). None before the
+        first step.
 
     Raises
     ------
@@ -68,18 +69,29 @@ class Recurrent:
         self._num_layers = num_layers
         self._bidirectional = bidirectional
         self._batch_first = _stack.flag("batch_first", batch_first)
-        self.state: Array | State | None = None
-        self._step_plan: core.Plan | None = None
-        self._step_batch = 0
         self.update(weights)
 
     def update(self, weights: Mapping[str, Floating]) -> None:
-        """Take a new snapshot of the weights; the sizes may change, the carried state is kept."""
+        """Take a new snapshot of the weights; the carried state is kept unless sizes change."""
+        state = self.state if hasattr(self, "_packed") else None
         stack = _stack.parse_weights(self._cell, weights, self._num_layers, self._bidirectional)
         plan = _stack.make_plan(stack, 1, 1)
         self._packed = core.pack_weights(plan, stack.arrays)
         self._stack = stack._replace(arrays=[])
-        self._step_plan = None
+        self._last_plan: tuple[int, int, core.Plan] | None = None
+        self._stepper = core.Stepper(self._packed) if stack.num_directions == 1 else None
+        if state is not None:
+            h = state[0] if isinstance(state, tuple) else state
+            if h.dtype == stack.dtype and h.shape == stack.state_shape(h.shape[1]):
+                self.reset(state)
+
+    @property
+    def state(self) -> Array | State | None:
+        """A copy of what `step` carries: h [num_layers, B, H], for the LSTM (h, c).
+
+        None before the first step.
+        """
+        return None if self._stepper is None else self._stepper.state
 
     @property
     def nbytes(self) -> int:
@@ -88,13 +100,12 @@ class Recurrent:
 
     def reset(self, state: Array | State | None = None) -> None:
         """Set what `step` carries: h [num_layers, B, H], for the LSTM (h, c); None for zeros."""
+        stepper, h, c = self._one_direction("reset"), None, None
         if state is not None:
             first = state[0] if self._stack.has_cell_state and len(state) else state
             batch = first.shape[1] if isinstance(first, np.ndarray) and first.ndim == 3 else 0
             h, c = _stack.parse_state(state, self._stack, batch, unbatched=False)
-            assert h is not None
-            state = (h.copy(), c.copy()) if c is not None else h.copy()
-        self.state = state
+        stepper.reset(h, c)
 
     def __call__(
         self, x: Floating, state: Array | State | None = None, lengths: Lengths | None = None
@@ -124,13 +135,21 @@ class Recurrent:
         output = _stack.empty_sequence(steps, batch, stack.output_size, stack.dtype, row_first)
         hn = np.empty(stack.state_shape(batch), stack.dtype)
         cn = np.empty_like(hn) if stack.has_cell_state else None
-        plan = _stack.make_plan(stack, steps, batch, valid)
+        plan = self._plan_of(steps, batch, valid)
         core.recurrent_forward(plan, sequence, self._packed, h0, c0, output, hn, cn, None)
         if unbatched:
             hn = hn[:, 0]
             cn = None if cn is None else cn[:, 0]
         output = _stack.as_given(output, unbatched, row_first)
         return output, hn if cn is None else (hn, cn)
+
+    def _plan_of(self, steps: int, batch: int, lengths: Integers | None) -> core.Plan:
+        """Return the last call's plan if it fits: making one takes a fifth of a small call."""
+        if lengths is not None:
+            return _stack.make_plan(self._stack, steps, batch, lengths)
+        if self._last_plan is None or self._last_plan[:2] != (steps, batch):
+            self._last_plan = steps, batch, _stack.make_plan(self._stack, steps, batch)
+        return self._last_plan[2]
 
     def step(self, x: Floating) -> Array:
         """Run one time step from the carried state, and carry the new one.
@@ -144,31 +163,21 @@ class Recurrent:
         array, [B, H]
             h_t of the last layer.
         """
-        stack = self._stack
-        if stack.num_directions != 1:
-            raise ValueError("step: expected one direction; the reverse one needs whole sequences")
-        array = _stack.typed("x", x, stack.dtype)
-        if array.ndim != 2 or array.shape[1] != stack.input_size:
-            raise ValueError(f"x: expected shape (any, {stack.input_size}), got {array.shape}")
-        batch = array.shape[0]
-        if self._step_plan is None or self._step_batch != batch:
-            self._step_plan = _stack.make_plan(stack, 1, batch)
-            self._step_batch = batch
-        h0, c0 = _stack.parse_state(self.state, stack, batch, unbatched=False)
-        output = np.empty((1, batch, stack.hidden_size), stack.dtype)
-        hn = np.empty(stack.state_shape(batch), stack.dtype)
-        cn = np.empty_like(hn) if stack.has_cell_state else None
-        core.recurrent_forward(
-            self._step_plan,
-            _stack.readable(array[np.newaxis]),
-            self._packed,
-            h0,
-            c0,
-            output,
-            hn,
-            cn,
-            None,
-        )
-        self.state = hn if cn is None else (hn, cn)
-        h: Array = output[0]
+        h: Array
+        try:
+            h = self._one_direction("step").step(x)
+        except ValueError:
+            # The core reads x in place; another layout of the last axis is copied first.
+            array = _stack.typed("x", x, self._stack.dtype)
+            readable = _stack.readable(array)
+            if readable is array:
+                raise
+            h = self._one_direction("step").step(readable)
         return h
+
+    def _one_direction(self, method: str) -> core.Stepper:
+        if self._stepper is None:
+            raise ValueError(
+                f"{method}: expected one direction; the reverse one needs whole sequences"
+            )
+        return self._stepper

@@ -1,48 +1,263 @@
-"""A model in one safetensors file: parameters, and the layers' configuration as JSON."""
+"""A model in one safetensors file: parameters, and the layers' configuration as JSON.
+
+With its training besides: loss, metrics and optimiser, and what the next epoch depends on. The
+arrays of these have names with a "/", which parameters' names do not have.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from fastrnn import io
+import numpy as np
+
+from fastrnn import io, random
+from fastrnn._typing import Array
+from fastrnn.callbacks.base import Callback
 from fastrnn.layers.base import Layer
+from fastrnn.losses import Loss
+from fastrnn.metrics import Metric
+from fastrnn.optimizers import Optimizer
 
 if TYPE_CHECKING:
     from fastrnn.model import Sequential
+    from fastrnn.trainer import Trainer
 
 _FORMAT = "fastrnn.Sequential.1"
+_OWN = ("format", "model", "training", "progress")
+_BROKEN = (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
+
+Arrays = dict[str, Array]
 
 
-def save(model: Sequential, path: str | os.PathLike[str], metadata: Mapping[str, str]) -> None:
+def save(
+    model: Trainer,
+    path: str | os.PathLike[str],
+    metadata: Mapping[str, str],
+    include_optimizer: bool = False,
+) -> None:
     """Write a built model: see `Sequential.save`."""
-    config = {
-        "input_shape": model.input_shape,
-        "layers": [
-            {"class": type(layer).__name__, "config": layer.get_config()} for layer in model.layers
-        ],
-    }
-    own = {"format": _FORMAT, "model": json.dumps(config)}
-    io.save_arrays(path, model.parameters, {**metadata, **own})
+    arrays, own = _parts(model)
+    if include_optimizer:
+        own["training"] = json.dumps(describe_training(model))
+        arrays.update(_optimizer_arrays(model))
+    _write(path, arrays, metadata, own)
 
 
 def load(model: Sequential, path: str | os.PathLike[str]) -> None:
     """Fill an empty model: see `Sequential.load`."""
-    arrays, metadata = io.load_arrays(path)
-    if metadata.pop("format", None) != _FORMAT:
-        raise ValueError(f"{path}: not a model that fastrnn's Sequential.save wrote")
+    parameters, others, own, metadata = _read(path)
     try:
-        config = json.loads(metadata.pop("model"))
+        config = json.loads(own["model"])
         for layer in config["layers"]:
             model.add(Layer.classes[layer["class"]].from_config(layer["config"]))
         model.build(tuple(config["input_shape"]))
-        parameters = model.parameters
-        if parameters.keys() != arrays.keys():
-            names = sorted(parameters.keys() ^ arrays.keys())
-            raise ValueError(f"missing or surplus parameters {names}")
-        model.set_weights([arrays[name] for name in parameters])
-    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        _set_parameters(model, parameters)
+        if "training" in own:
+            description = json.loads(own["training"])
+            model.optimizer = Optimizer.classes[description["optimizer"]["class"]].from_config(
+                description["optimizer"]["config"]
+            )
+            model.optimizer.load_state_dict(_with_prefix(others, "optimizer/"))
+            model.loss = _made(Loss.classes, description["loss"])
+            model.metrics = [_made(Metric.classes, m) for m in description["metrics"]]
+            model.weighted_metrics = [
+                _made(Metric.classes, m) for m in description["weighted_metrics"]
+            ]
+    except _BROKEN as error:
         raise ValueError(f"{path}: the model in it cannot be used ({error!r})") from error
     model.metadata = metadata
+
+
+def describe_training(model: Trainer) -> dict[str, Any]:
+    """Return loss, metrics and optimiser as JSON can hold them.
+
+    Raises
+    ------
+    RuntimeError
+        If the model is not compiled.
+    ValueError
+        If one of them is a function, which cannot be written to a file.
+    """
+    loss = model.need_loss()
+    return {
+        "optimizer": _described(model.need_optimizer()),
+        "loss": _described(loss),
+        "metrics": [_described(metric) for metric in model.metrics],
+        "weighted_metrics": [_described(metric) for metric in model.weighted_metrics],
+    }
+
+
+# ---- a training to be gone on with ---------------------------------------------------------------
+
+
+def save_training(
+    model: Trainer, callbacks: Sequence[Callback], path: str | os.PathLike[str]
+) -> None:
+    """Write everything that the next epoch depends on."""
+    arrays, own = _parts(model)
+    arrays.update(_optimizer_arrays(model))
+    states = []
+    for i, callback in enumerate(_stateful(callbacks)):
+        state, held = _without_arrays(callback.get_state(), f"callbacks/{i}/")
+        states.append({"class": type(callback).__name__, "state": state})
+        arrays.update(held)
+    # Not where there is a function: the program that goes on has it anyway.
+    with contextlib.suppress(ValueError):
+        own["training"] = json.dumps(describe_training(model))
+    own["progress"] = json.dumps(
+        {
+            "optimizer": type(model.need_optimizer()).__name__,
+            "callbacks": states,
+            "random": random.get_state(),
+            "seed_counts": model.get_seed_counts(),
+            "stopped": model.stop_training,
+        }
+    )
+    _write(path, arrays, model.metadata, own)
+
+
+def restore_training(
+    model: Trainer, callbacks: Sequence[Callback], path: str | os.PathLike[str]
+) -> None:
+    """Put a compiled model, its callbacks and the random numbers where `save_training` was called.
+
+    Raises
+    ------
+    ValueError
+        If the file is not whole, or of another model, optimiser or list of callbacks.
+    """
+    parameters, others, own, _ = _read(path)
+    if "progress" not in own:
+        raise ValueError(f"{path}: a model without the state of its training")
+    try:
+        progress, config = json.loads(own["progress"]), json.loads(own["model"])
+    except _BROKEN as error:
+        raise ValueError(f"{path}: the training in it cannot be used ({error!r})") from error
+    # Through JSON, as the file's went.
+    layers = json.loads(json.dumps(_describe_layers(model)))
+    optimizer = model.need_optimizer()
+    callbacks = _stateful(callbacks)
+    names = [type(callback).__name__ for callback in callbacks]
+    for what, saved, present in (
+        ("model", config.get("layers"), layers),
+        ("optimizer", progress.get("optimizer"), type(optimizer).__name__),
+        ("list of callbacks", [c["class"] for c in progress.get("callbacks", [])], names),
+    ):
+        if saved != present:
+            raise ValueError(
+                f"{path}: the training in it is of another {what}; it was {_short(saved)}, now it "
+                f"is {_short(present)}. Remove the file to begin anew"
+            )
+    try:
+        model.build(tuple(config["input_shape"]))
+        _set_parameters(model, parameters)
+        optimizer.load_state_dict(_with_prefix(others, "optimizer/"))
+        for i, (callback, saved) in enumerate(zip(callbacks, progress["callbacks"], strict=True)):
+            held = _with_prefix(others, f"callbacks/{i}/")
+            callback.set_state(_with_arrays(saved["state"], held))
+        model.set_seed_counts(progress["seed_counts"])
+        random.set_state(progress["random"])
+        model.stop_training = bool(progress["stopped"])
+    except _BROKEN as error:
+        raise ValueError(f"{path}: the training in it cannot be used ({error!r})") from error
+
+
+def _stateful(callbacks: Sequence[Callback]) -> list[Callback]:
+    return [callback for callback in callbacks if callback.get_state()]
+
+
+# ---- parts of a file -----------------------------------------------------------------------------
+
+
+def _parts(model: Trainer) -> tuple[Arrays, dict[str, str]]:
+    config = {"input_shape": model.input_shape, "layers": _describe_layers(model)}
+    return dict(model.parameters), {"format": _FORMAT, "model": json.dumps(config)}
+
+
+def _describe_layers(model: Trainer) -> list[dict[str, Any]]:
+    return [_described(layer) for layer in model.layers]
+
+
+def _described(thing: Layer | Loss | Metric | Optimizer) -> dict[str, Any]:
+    return {"class": type(thing).__name__, "config": thing.get_config()}
+
+
+def _made(classes: Mapping[str, Any], description: Mapping[str, Any]) -> Any:
+    return classes[description["class"]](**description["config"])
+
+
+def _optimizer_arrays(model: Trainer) -> Arrays:
+    state = model.need_optimizer().state_dict()
+    return {f"optimizer/{name}": array for name, array in state.items()}
+
+
+def _write(
+    path: str | os.PathLike[str], arrays: Arrays, metadata: Mapping[str, str], own: dict[str, str]
+) -> None:
+    taken = sorted(set(metadata) & set(_OWN))
+    if taken:
+        raise ValueError(f"metadata: {taken} are fastrnn's own")
+    io.save_arrays(path, arrays, {**metadata, **own})
+
+
+def _read(path: str | os.PathLike[str]) -> tuple[Arrays, Arrays, dict[str, str], dict[str, str]]:
+    """Return parameters, other arrays, fastrnn's own metadata and the rest."""
+    arrays, metadata = io.load_arrays(path)
+    own = {name: metadata.pop(name) for name in _OWN if name in metadata}
+    if own.get("format") != _FORMAT:
+        raise ValueError(f"{path}: not a model that fastrnn's Sequential.save wrote")
+    parameters = {name: array for name, array in arrays.items() if "/" not in name}
+    others = {name: array for name, array in arrays.items() if "/" in name}
+    return parameters, others, own, metadata
+
+
+def _set_parameters(model: Trainer, arrays: Arrays) -> None:
+    parameters = model.parameters
+    if parameters.keys() != arrays.keys():
+        names = sorted(parameters.keys() ^ arrays.keys())
+        raise ValueError(f"missing or surplus parameters {names}")
+    model.set_weights([arrays[name] for name in parameters])
+
+
+def _with_prefix(arrays: Arrays, prefix: str) -> Arrays:
+    return {
+        name.removeprefix(prefix): array
+        for name, array in arrays.items()
+        if name.startswith(prefix)
+    }
+
+
+def _without_arrays(state: Mapping[str, Any], prefix: str) -> tuple[dict[str, Any], Arrays]:
+    """Take arrays and lists of arrays out of a callback's state; marks stay in their places."""
+    plain: dict[str, Any] = {}
+    arrays: Arrays = {}
+    for name, value in state.items():
+        held = value if isinstance(value, list) else [value]
+        if held and all(isinstance(each, np.ndarray) for each in held):
+            arrays.update({f"{prefix}{name}/{i}": each for i, each in enumerate(held)})
+            plain[name] = {"arrays": len(held) if isinstance(value, list) else None}
+        else:
+            plain[name] = value
+    return plain, arrays
+
+
+def _with_arrays(plain: Mapping[str, Any], arrays: Arrays) -> dict[str, Any]:
+    """Undo `_without_arrays`."""
+    state: dict[str, Any] = {}
+    for name, value in plain.items():
+        if isinstance(value, dict) and set(value) == {"arrays"}:
+            count = value["arrays"]
+            held = [arrays[f"{name}/{i}"] for i in range(1 if count is None else count)]
+            state[name] = held[0] if count is None else held
+        else:
+            state[name] = value
+    return state
+
+
+def _short(thing: Any) -> str:
+    text = json.dumps(thing)
+    return text if len(text) < 300 else f"{text[:300]}..."

@@ -2,214 +2,276 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-from collections.abc import Iterable, Sequence, Sized
-from types import FrameType
+from collections.abc import Iterator, Mapping, Sequence, Sized
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastrnn import _check, progress
-from fastrnn._typing import Floating
-from fastrnn.callbacks import Callback, History, Logs, tell
-from fastrnn.data import ArrayBatches
+from fastrnn import progress
+from fastrnn._signals import CtrlC
+from fastrnn._typing import Array, Floating
+from fastrnn.callbacks import BackupAndRestore, Callback, History, Logs, tell
+from fastrnn.data import Batch, Batches, as_batch
+from fastrnn.losses import CategoricalCrossentropy, LossValue
 
 if TYPE_CHECKING:
-    from fastrnn.model import Sequential
+    from fastrnn.trainer import Trainer
 
-Batches = Iterable[tuple[Any, Any]]
+ClassWeight = Mapping[int, float]
 
 
-def fit(
-    model: Sequential,
-    batches: Batches,
-    *,
-    epochs: int,
-    initial_epoch: int,
-    validation: Batches | None,
-    callbacks: Sequence[Callback],
-    verbose: int | str,
-) -> History:
-    """Train ``model``: see `Sequential.fit`."""
-    history = History()
-    every: list[Callback] = [history, *callbacks, *progress.for_verbosity(verbose)]
-    for callback in every:
-        if not isinstance(callback, Callback):
-            raise TypeError(f"callbacks: expected Callback objects, got {callback!r}")
+@dataclass(frozen=True)
+class Plan:
+    """What `fit` was asked to do."""
+
+    batches: Batches
+    epochs: int
+    initial_epoch: int = 0
+    steps_per_epoch: int | None = None
+    validation: Batches | None = None
+    validation_steps: int | None = None
+    class_weight: ClassWeight | None = None
+    callbacks: Sequence[Callback] = ()
+    verbose: int | str = "auto"
+
+
+def fit(model: Trainer, plan: Plan) -> History:
+    """Train ``model``: see `Trainer.fit`."""
+    history = model.history = History()
+    every = _in_order(plan, history)
+    steps = plan.steps_per_epoch or _length(plan.batches)
     tell(every, "set_model", model)
-    tell(every, "set_params", {"epochs": epochs, "steps": _length(batches), "verbose": verbose})
+    tell(every, "set_params", {"epochs": plan.epochs, "steps": steps, "verbose": plan.verbose})
     model.stop_training = False
-    with _CtrlC() as ctrl_c:
-        tell(every, "on_train_begin")
+    source = _Source("x", plan.batches, plan.steps_per_epoch)
+    with CtrlC() as ctrl_c:
         try:
-            for epoch in range(initial_epoch, epochs):
-                tell(every, "on_epoch_begin", epoch)
-                logs = _train_epoch(model, batches, every, ctrl_c)
-                if logs is None:
-                    if not ctrl_c.pressed:
-                        raise ValueError(
-                            f"x: no batches in epoch {epoch + 1}; a generator serves one only, "
-                            "give a list or an object that can be iterated again"
-                        )
-                    break
-                if validation is not None:
-                    figures = evaluate(model, validation, every)
-                    logs.update({f"val_{name}": value for name, value in figures.items()})
-                tell(every, "on_epoch_end", epoch, logs)
+            tell(every, "on_train_begin")
+            # A training that is gone on with has its first epochs in the history already.
+            first = history.epoch[-1] + 1 if history.epoch else plan.initial_epoch
+            for epoch in range(first, plan.epochs):
                 if model.stop_training or ctrl_c.pressed:
                     break
+                tell(every, "on_epoch_begin", epoch)
+                logs = _train_epoch(model, source, plan.class_weight, every, ctrl_c)
+                if logs is None:
+                    break
+                if plan.validation is not None:
+                    figures = evaluate(model, plan.validation, every, plan.validation_steps)
+                    logs.update({f"val_{name}": value for name, value in figures.items()})
+                tell(every, "on_epoch_end", epoch, logs)
+            history.interrupted = ctrl_c.pressed
+            history.complete = not ctrl_c.pressed
         finally:
             tell(every, "on_train_end")
-    history.interrupted = ctrl_c.pressed
     return history
 
 
+def _in_order(plan: Plan, history: History) -> list[Callback]:
+    """Return all callbacks: those that save what the others did come last."""
+    for callback in plan.callbacks:
+        if not isinstance(callback, Callback):
+            raise TypeError(f"callbacks: expected Callback objects, got {callback!r}")
+    backups = [c for c in plan.callbacks if isinstance(c, BackupAndRestore)]
+    others = [*(c for c in plan.callbacks if c not in backups), history]
+    for backup in backups:
+        backup.set_others(others)
+    return [*others, *progress.for_verbosity(plan.verbose), *backups]
+
+
 def _train_epoch(
-    model: Sequential, batches: Batches, callbacks: Sequence[Callback], ctrl_c: _CtrlC
+    model: Trainer,
+    source: _Source,
+    class_weight: ClassWeight | None,
+    callbacks: Sequence[Callback],
+    ctrl_c: CtrlC,
 ) -> Logs | None:
-    """Train on each batch once; return the epoch's figures, None if there was no batch."""
-    averages = _Averages(model)
+    """Train on one epoch's batches; return its figures, None if Ctrl-C came before any."""
+    averages, number = Averages(model), -1
     # A state carried over from the end of the data does not belong to its beginning.
     model.reset_states()
+    stopped = False
     try:
-        for number, (x, y) in enumerate(batches):
+        for number, batch in enumerate(source.epoch()):
             tell(callbacks, "on_train_batch_begin", number)
-            loss, y_pred = train_step(model, x, y)
-            averages.update(loss, y, y_pred)
-            tell(callbacks, "on_train_batch_end", number, {"loss": loss})
-            if model.stop_training or ctrl_c.pressed:
+            step = train_step(model, batch, class_weight)
+            averages.update(step)
+            tell(callbacks, "on_train_batch_end", number, {"loss": step.loss.value})
+            stopped = model.stop_training or ctrl_c.pressed
+            if stopped:
                 break
     except KeyboardInterrupt:
         if ctrl_c.pressed:
             raise
-        ctrl_c.pressed = True
-    return averages.result()
+        stopped = ctrl_c.pressed = True
+    model.history.partial = stopped and number + 1 != source.steps
+    return averages.result() if number >= 0 else None
 
 
-def evaluate(model: Sequential, batches: Batches, callbacks: Sequence[Callback] = ()) -> Logs:
+def evaluate(
+    model: Trainer,
+    batches: Batches,
+    callbacks: Sequence[Callback] = (),
+    steps: int | None = None,
+) -> Logs:
     """Return the figures over ``batches``; a state carried by training is left as it was."""
     tell(callbacks, "on_test_begin")
-    averages = _Averages(model)
+    averages = Averages(model)
     states = model.get_states()
     model.reset_states()
     try:
-        for x, y in batches:
-            loss, y_pred = test_step(model, x, y)
-            averages.update(loss, y, y_pred)
+        for number, batch in enumerate(_Source("x", batches, steps).epoch()):
+            tell(callbacks, "on_test_batch_begin", number)
+            step = test_step(model, batch)
+            averages.update(step)
+            tell(callbacks, "on_test_batch_end", number, {"loss": step.loss.value})
     finally:
         model.set_states(states)
     logs = averages.result()
-    if logs is None:
-        raise ValueError("x: expected at least one batch, got none")
     tell(callbacks, "on_test_end", logs)
     return logs
 
 
-def predict(model: Sequential, x: Any, batch_size: int) -> Floating:
-    """Return the outputs for all rows of ``x``."""
-    rows = np.asarray(x)
-    batches = ArrayBatches(rows, rows, _check.positive_int("batch_size", batch_size))
-    return np.concatenate([model(batch) for batch, _ in batches])
+@dataclass(frozen=True)
+class Step:
+    """What became of one batch."""
+
+    loss: LossValue
+    batch: Batch
+    output: Floating | None
+    """The model's output, if there are metrics."""
+    mask: Array | None
+    """Which of its steps exist."""
 
 
-def train_step(model: Sequential, x: Any, y: Any) -> tuple[float, Floating | None]:
-    """Take one step on one batch; return its loss and, where there are metrics, the output."""
-    if model.optimizer is None:
-        raise RuntimeError("the model has no optimizer yet: call compile() first")
-    loss, y_pred, dy = _loss(model, x, y, training=True)
-    assert dy is not None
-    model.backward(dy, of_logits=_is_fused(model))
+def train_step(model: Trainer, given: Any, class_weight: ClassWeight | None = None) -> Step:
+    """Take one step on one batch."""
+    optimizer = model.need_optimizer()
+    step = _run(model, given, class_weight, training=True)
+    assert step.loss.gradient is not None
+    model.backward(step.loss.gradient)
     parameters, gradients = {}, {}
     for layer in model.layers:
         if layer.trainable:
-            for name, parameter in layer.parameters.items():
-                parameters[f"{layer.name}.{name}"] = parameter
-                gradients[f"{layer.name}.{name}"] = layer.gradients[name]
-    model.optimizer.apply(parameters, gradients)
-    return loss, y_pred
+            for name, gradient in layer.gradients.items():
+                parameters[f"{layer.name}.{name}"] = layer.parameters[name]
+                gradients[f"{layer.name}.{name}"] = gradient
+    optimizer.apply(parameters, gradients)
+    return step
 
 
-def test_step(model: Sequential, x: Any, y: Any) -> tuple[float, Floating | None]:
-    """Return one batch's loss and, where there are metrics, the output."""
-    loss, y_pred, _ = _loss(model, x, y, training=False)
-    return loss, y_pred
+def test_step(model: Trainer, given: Any) -> Step:
+    """Run one batch and compare it with its targets."""
+    return _run(model, given, None, training=False)
 
 
-def _loss(
-    model: Sequential, x: Any, y: Any, *, training: bool
-) -> tuple[float, Floating | None, Floating | None]:
-    """Return (loss, output if there are metrics, gradient if training)."""
-    if model.loss is None:
-        raise RuntimeError("the model has no loss yet: call compile() first")
-    if not _is_fused(model):
-        output = model(x, training=training)
-        loss, gradient = model.loss.value_and_gradient(y, output, need_gradient=training)
-        return loss, output if model.metrics else None, gradient
-    logits = model.logits(x, training=training)
-    loss, gradient = model.loss.on_logits(y, logits, need_gradient=training)
-    return loss, model.activate(logits) if model.metrics else None, gradient
+def _run(model: Trainer, given: Any, class_weight: ClassWeight | None, training: bool) -> Step:
+    loss, batch = model.need_loss(), as_batch(given)
+    if batch.y is None:
+        raise ValueError("y: expected targets, got none")
+    if class_weight is not None:
+        batch = weighted_by_class(batch, class_weight, isinstance(loss, CategoricalCrossentropy))
+    if batch.reset is not None:
+        model.reset_states(batch.reset.tolist())
+    fused = not loss.from_logits and model.ends_in(loss.activation)
+    forward = model.logits if fused else model
+    output = forward(batch.x, mask=batch.mask, training=training)
+    mask = model.output_mask
+    value = loss.value_and_gradient(
+        batch.y, output, batch.sample_weight, mask, need_gradient=training, of_logits=fused
+    )
+    if not model.all_metrics:
+        return Step(value, batch, None, mask)
+    return Step(value, batch, model.activate(output) if fused else output, mask)
 
 
-def _is_fused(model: Sequential) -> bool:
-    """Whether the loss works on the logits of the model's last layer."""
-    loss = model.loss
-    return loss is not None and not loss.from_logits and model.ends_in(loss.activation)
+def weighted_by_class(batch: Batch, class_weight: ClassWeight, one_hot: bool) -> Batch:
+    """Return the batch with sample weights that are multiplied by those of the targets' classes.
+
+    A class that is not named counts 1.
+    """
+    labels = np.asarray(batch.y)
+    if one_hot:
+        labels = labels.argmax(axis=-1)
+    elif labels.ndim > 1 and labels.shape[-1] == 1:
+        labels = labels[..., 0]
+    classes, places = np.unique(np.round(labels), return_inverse=True)
+    weights = np.array([class_weight.get(int(label), 1.0) for label in classes], np.float64)
+    weights = weights[places.reshape(labels.shape)]
+    if batch.sample_weight is not None:
+        given = batch.sample_weight
+        if given.ndim > weights.ndim and given.shape[-1] == 1:
+            given = given[..., 0]
+        weights = weights * given.reshape(given.shape + (1,) * (weights.ndim - given.ndim))
+    return replace(batch, sample_weight=weights)
 
 
-class _Averages:
-    """The loss, averaged over all elements, and the metrics of one pass."""
+class Averages:
+    """The loss, averaged over all rows, and the metrics of one pass."""
 
-    def __init__(self, model: Sequential) -> None:
-        self._metrics = model.metrics
-        self._total, self._count = 0.0, 0
-        for metric in self._metrics:
+    def __init__(self, model: Trainer) -> None:
+        self._model = model
+        self._total = self._count = 0.0
+        for metric in model.all_metrics:
             metric.reset_state()
 
-    def update(self, loss: float, y: Any, y_pred: Floating | None) -> None:
-        # A batch counts by its elements: the last one may be smaller.
-        count = int(np.size(y))
-        self._total += loss * count
-        self._count += count
-        if y_pred is not None:
-            for metric in self._metrics:
-                metric.update_state(y, y_pred)
+    def update(self, step: Step) -> None:
+        """Take a batch in."""
+        self._total += step.loss.value * step.loss.weight
+        self._count += step.loss.weight
+        if step.output is not None:
+            batch = step.batch
+            for metric in self._model.metrics:
+                metric.update_state(batch.y, step.output, mask=step.mask)
+            for metric in self._model.weighted_metrics:
+                metric.update_state(batch.y, step.output, batch.sample_weight, step.mask)
 
-    def result(self) -> Logs | None:
-        if self._count == 0:
-            return None
-        figures = {metric.name: metric.result() for metric in self._metrics}
-        return {"loss": self._total / self._count, **figures}
+    def result(self) -> Logs:
+        """Return the figures."""
+        figures = {metric.name: metric.result() for metric in self._model.all_metrics}
+        return {"loss": self._total / self._count if self._count else 0.0, **figures}
 
 
-class _CtrlC:
-    """The first Ctrl-C lets the batch end, so that no update is cut in half; a second one raises.
+class _Source:
+    """Gives out batches, as many for an epoch as are asked for or as there are."""
 
-    Only where Python's own handler is in place and in the main thread, the only one that can set
-    another.
-    """
+    def __init__(self, name: str, batches: Batches, steps: int | None) -> None:
+        self._name, self._batches, self._asked = name, batches, steps
+        self._left: Iterator[Any] | None = None
+        self._epochs = 0
+        self.steps = steps or _length(batches)
 
-    def __init__(self) -> None:
-        self.pressed = False
-        self._installed = False
+    def epoch(self) -> Iterator[Any]:
+        """Yield one epoch's batches."""
+        self._epochs += 1
+        count = 0
+        for batch in self._endless() if self._asked else iter(self._batches):
+            yield batch
+            count += 1
+            if count == self._asked:
+                return
+        if count == 0 or self._asked:
+            found = f"only {count} of {self._asked} batches" if count else "no batches"
+            raise ValueError(
+                f"{self._name}: {found} in epoch {self._epochs}; a generator serves one pass only, "
+                "give a list or an object that can be iterated again"
+            )
 
-    def __enter__(self) -> _CtrlC:
-        if (
-            threading.current_thread() is threading.main_thread()
-            and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        ):
-            signal.signal(signal.SIGINT, self._handle)
-            self._installed = True
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._installed:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.pressed:
-            raise KeyboardInterrupt
-        self.pressed = True
+    def _endless(self) -> Iterator[Any]:
+        """Go on where the last epoch ended, from the beginning after the end."""
+        while True:
+            fresh = self._left is None
+            if self._left is None:
+                self._left = iter(self._batches)
+            count = 0
+            for batch in self._left:
+                yield batch
+                count += 1
+            exhausted = iter(self._batches) is self._left or (fresh and count == 0)
+            self._left = None
+            if exhausted:
+                return
 
 
 def _length(batches: Batches) -> int | None:

@@ -1,8 +1,26 @@
-"""The base of all layers: named parameters, a forward and a backward pass, a configuration."""
+"""The base of all layers: named parameters, a forward and a backward pass, a configuration.
+
+Masks. A mask is a bool array [B, T], True where a step exists; None stands for all steps. It
+travels beside the output, from layer to layer:
+
+- `Layer.compute_mask` returns the mask of a layer's output from its input and that one's mask. The
+  default passes the mask on. A layer that finds steps to leave out in its input says so with
+  ``finds_mask`` (`Embedding` with ``mask_zero``, `Masking`); one whose output has no steps returns
+  None.
+- A layer with ``uses_mask`` gets it as ``forward(x, mask=...)``.
+- A masked step does not exist: a state passes it unchanged, what it holds changes no other step,
+  its output and its gradient are 0. Where layers are ``position_free``, a model takes masked steps
+  out of the sequences before them and puts zeros in their places after them, so that it is so
+  bit for bit and costs nothing. Such a layer must depend on which steps exist and in which order,
+  never on where in [0, T) they stand.
+
+After a call, ``model.output_mask`` is the mask of the model's output.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,7 +34,7 @@ class Layer:
 
     A layer of your own overrides `forward` and `backward`; `build` if it has parameters;
     `output_shape` if the shape changes; `get_config` if its constructor takes arguments. Inputs
-    have the batch first.
+    have the batch first. What masks ask of a layer stands at the top of this module.
 
     Parameters
     ----------
@@ -25,20 +43,34 @@ class Layer:
     dtype : {"float32", "float64"}
         The type that the layer computes in; inputs are converted to it.
     trainable : bool
-        False freezes the parameters.
+        False freezes the parameters. It may be set at any time.
 
     Attributes
     ----------
     parameters : dict of str to array
         What training changes, in place, in a fixed order.
     gradients : dict of str to array
-        What the last `backward` left, under the same names.
+        What the last `backward` left, under the same names; of a layer that is not ``trainable``
+        they may be missing.
     input_shape : tuple or None
         The shape that the layer was built for; None before.
+    uses_mask : bool
+        Whether `forward` takes ``mask``.
+    finds_mask : bool
+        Whether `compute_mask` looks into the input.
+    position_free : bool
+        Whether the layer may be given the sequences without their masked steps.
+    inner_layers : sequence of Layer
+        What a wrapper wraps.
     """
 
     classes: ClassVar[dict[str, type[Layer]]] = {}
     """Every layer class by its name: what a saved model's layers are made from."""
+
+    uses_mask: bool = False
+    finds_mask: bool = False
+    position_free: bool = False
+    inner_layers: Sequence[Layer] = ()
 
     def __init__(
         self, *, name: str | None = None, dtype: str = "float32", trainable: bool = True
@@ -53,7 +85,7 @@ class Layer:
             raise ValueError(f"dtype: expected 'float32' or 'float64', got {dtype!r}")
         self.name = name or _snake_case(type(self).__name__)
         self.named = name is not None
-        self.trainable = bool(trainable)
+        self.trainable = trainable
         self.input_shape: Shape | None = None
         self.parameters: dict[str, Floating] = {}
         self.gradients: dict[str, Floating] = {}
@@ -72,12 +104,19 @@ class Layer:
         return input_shape
 
     def forward(self, x: Array, *, training: bool = False) -> Floating:
-        """Return the output; with ``training``, keep what `backward` needs."""
+        """Return the output; with ``training``, keep what `backward` needs.
+
+        With ``uses_mask`` it also takes ``mask``, a bool array [B, T] or None.
+        """
         raise NotImplementedError(f"{type(self).__name__}.forward")
 
     def backward(self, dy: Array, *, need_dx: bool = True) -> Floating | None:
         """Set `gradients` and return dx of the last training `forward` (None if not needed)."""
         raise NotImplementedError(f"{type(self).__name__}.backward")
+
+    def compute_mask(self, x: Array, mask: Array | None = None) -> Array | None:
+        """Return the mask of the output, for an input and its mask."""
+        return mask
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments, as JSON can hold them."""
@@ -88,8 +127,10 @@ class Layer:
         """Make the layer that `get_config` describes."""
         return cls(**config)
 
-    def reset_states(self) -> None:
-        """Forget a state carried from batch to batch; most layers have none."""
+    def reset_states(self, rows: Sequence[int] | None = None) -> None:
+        """Forget a state carried from batch to batch, all or some ``rows`` of the batch."""
+        for layer in self.inner_layers:
+            layer.reset_states(rows)
 
     def get_states(self) -> Any:
         """Return the state carried from batch to batch, for `set_states`."""
@@ -100,11 +141,42 @@ class Layer:
 
     # ---- given -----------------------------------------------------------------------------------
 
-    def __call__(self, x: Any, *, training: bool = False) -> Floating:
-        """Build the layer where that is still to do, and run `forward`."""
+    def __call__(self, x: Any, *, mask: Any = None, training: bool = False) -> Any:
+        """Build the layer where that is still to do, and run `forward`.
+
+        Parameters
+        ----------
+        x : array [B, ...]
+            The input.
+        mask : bool array [B, T], optional
+            Which of the input's steps exist.
+        training : bool
+            Whether `backward` follows, and dropout drops.
+        """
         x = np.asarray(x)
         self.ensure_built((None, *x.shape[1:]))
+        if mask is not None:
+            mask = as_mask(mask, x)
+        if self.finds_mask:
+            mask = self.compute_mask(x, mask)
+        return self.run(x, mask, training)
+
+    def run(self, x: Array, mask: Array | None, training: bool) -> Any:
+        """Call `forward`, with the mask if it takes one."""
+        if self.uses_mask:
+            return self.forward(x, mask=mask, training=training)  # type: ignore[call-arg]
         return self.forward(x, training=training)
+
+    @property
+    def trainable(self) -> bool:
+        """Whether training changes the parameters."""
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        self._trainable = bool(value)
+        for layer in self.inner_layers:
+            layer.trainable = value
 
     @property
     def built(self) -> bool:
@@ -124,7 +196,21 @@ class Layer:
 
     def count_params(self) -> int:
         """Return the number of numbers in the parameters."""
-        return sum(parameter.size for parameter in self.parameters.values())
+        return sum(parameter.size for parameter in self._built_parameters().values())
+
+    def get_weights(self) -> list[Floating]:
+        """Return copies of the parameters, in their order."""
+        return [parameter.copy() for parameter in self._built_parameters().values()]
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Replace the parameters with ``weights``, as `get_weights` returns them.
+
+        Raises
+        ------
+        ValueError
+            If their number or a shape is another; nothing is changed then.
+        """
+        replace(self._built_parameters(), weights)
 
     def to_floating(self, name: str, value: Array, ndim: int | None = None) -> Floating:
         """Convert an input to the layer's type.
@@ -136,6 +222,7 @@ class Layer:
         ValueError
             If ``ndim`` is given and it has another number of dimensions.
         """
+        value = np.asarray(value)
         if value.dtype.kind not in "fiub":
             raise TypeError(f"{name} of layer {self.name!r}: expected numbers, got {value.dtype}")
         if ndim is not None and value.ndim != ndim:
@@ -153,10 +240,49 @@ class Layer:
             )
         return cached
 
+    def _built_parameters(self) -> dict[str, Floating]:
+        if not self.built:
+            raise RuntimeError(f"layer {self.name!r} has no parameters yet: call it on data first")
+        return self.parameters
+
+
+def replace(parameters: Mapping[str, Floating], weights: Sequence[Any]) -> None:
+    """Copy ``weights`` into the parameters, all or, where one does not fit, none."""
+    if len(weights) != len(parameters):
+        raise ValueError(f"weights: expected {len(parameters)} arrays, got {len(weights)}")
+    arrays = [np.asarray(weight) for weight in weights]
+    for (name, parameter), array in zip(parameters.items(), arrays, strict=True):
+        if array.shape != parameter.shape:
+            raise ValueError(
+                f"weights: expected shape {parameter.shape} for {name}, got {array.shape}"
+            )
+        if array.dtype.kind not in "fiub":
+            raise TypeError(f"weights: expected numbers for {name}, got {array.dtype}")
+    for parameter, array in zip(parameters.values(), arrays, strict=True):
+        parameter[...] = array
+
+
+def as_mask(mask: Any, x: Array) -> Array:
+    """Check that ``mask`` is a bool array [B, T] that goes with x [B, T, ...]."""
+    array: Array = np.asarray(mask)
+    if array.dtype != np.bool_:
+        raise TypeError(f"mask: expected bool, got {array.dtype}")
+    if array.ndim != 2 or array.shape != x.shape[:2]:
+        raise ValueError(
+            f"mask: expected shape {_check.spell(x.shape[:2])} for an input of shape {x.shape}, "
+            f"got {array.shape}"
+        )
+    return array
+
+
+def both(mask: Array | None, found: Array) -> Array:
+    """Return where both masks say that a step exists."""
+    return found if mask is None else np.logical_and(mask, found)
+
 
 def _snake_case(name: str) -> str:
     """Write ``TimeDistributed`` as ``time_distributed``, and ``LSTM`` as ``lstm``."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
 
 
 def last_size(layer: Layer, input_shape: Shape, ndim: int | None = None) -> int:

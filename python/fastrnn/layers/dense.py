@@ -8,6 +8,7 @@ import numpy as np
 
 from fastrnn import _check, initializers, ops
 from fastrnn._typing import Array, Floating, Shape
+from fastrnn.layers.activation import activation_named
 from fastrnn.layers.base import Layer, last_size
 
 
@@ -18,38 +19,53 @@ class Dense(Layer):
     ----------
     units : int
         The size of the output's last axis.
-    activation : {"linear", "relu", "sigmoid", "softmax", "tanh"} or None
-        None is "linear".
+    activation : str or None
+        One of `fastrnn.ops.ACTIVATIONS`; None is "linear".
     use_bias : bool
         Whether there is a bias.
+    kernel_initializer, bias_initializer : str, Initializer or function
+        Of the weight, as Keras's [I, units], and the bias: see `fastrnn.initializers`.
 
     Notes
     -----
-    Parameters: ``weight`` [units, I], Glorot uniform at first, and ``bias`` [units], 0 at first.
-    `logits` and `logits_backward` leave the activation out: a loss that has softmax or sigmoid in
-    it works on them.
+    Parameters: ``weight`` [units, I] and ``bias`` [units], PyTorch's layout. `logits` and
+    `logits_backward` leave the activation out: a loss that has softmax or sigmoid in it works on
+    them.
     """
 
+    position_free = True
+
     def __init__(
-        self, units: int, activation: str | None = None, use_bias: bool = True, **kwargs: Any
+        self,
+        units: int,
+        activation: str | None = None,
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.units = _check.positive_int("units", units)
-        self.activation = "linear" if activation is None else activation
-        if self.activation not in ops.ACTIVATIONS:
-            raise ValueError(
-                f"activation: expected one of {sorted(ops.ACTIVATIONS)}, got {activation!r}"
-            )
+        self.activation = activation_named(activation)
         self.use_bias = bool(use_bias)
+        self.kernel_initializer = initializers.get("kernel_initializer", kernel_initializer)
+        self.bias_initializer = initializers.get("bias_initializer", bias_initializer)
         self._x: Floating | None = None
-        self._y: Floating | None = None
+        self._kept: Floating | None = None
 
     def build(self, input_shape: Shape, rng: np.random.Generator) -> None:
         """Create the parameters."""
-        size = last_size(self, input_shape)
-        self.add_parameter("weight", initializers.glorot_uniform(rng, self.units, size))
+        if len(input_shape) < 2:
+            raise ValueError(
+                f"layer {self.name!r}: expected an input of 2 dimensions or more, "
+                f"got shape {_check.spell(input_shape)}"
+            )
+        kernel = (last_size(self, input_shape), self.units)
+        value = initializers.draw("kernel_initializer", self.kernel_initializer, kernel, rng)
+        self.add_parameter("weight", value.T)
         if self.use_bias:
-            self.add_parameter("bias", np.zeros(self.units))
+            bias = initializers.draw("bias_initializer", self.bias_initializer, (self.units,), rng)
+            self.add_parameter("bias", bias)
 
     def output_shape(self, input_shape: Shape) -> Shape:
         """Return the output's shape."""
@@ -57,20 +73,21 @@ class Dense(Layer):
 
     def forward(self, x: Array, *, training: bool = False) -> Floating:
         """Return the output; with ``training``, keep what `backward` needs."""
-        y = self.activate(self.logits(x, training=training))
+        logits = self.logits(x, training=training)
+        y = self.activate(logits)
         if training:
-            self._y = y
+            self._kept = logits if ops.keeps_input(self.activation) else y
         return y
 
     def backward(self, dy: Array, *, need_dx: bool = True) -> Floating | None:
         """Set `gradients` and return dx (None if not needed)."""
-        y, self._y = self.need(self._y), None
-        dlogits = ops.activation_backward(self.activation, y, self.to_floating("dy", dy))
+        kept, self._kept = self.need(self._kept), None
+        dlogits = ops.activation_backward(self.activation, kept, self.to_floating("dy", dy))
         return self.logits_backward(dlogits, need_dx=need_dx)
 
     def activate(self, logits: Floating) -> Floating:
         """Return the activation of ``logits`` [..., units]."""
-        return ops.ACTIVATIONS[self.activation](logits)
+        return ops.activation_forward(self.activation, logits)
 
     def logits(self, x: Array, *, training: bool = False) -> Floating:
         """Return the output [..., units] before the activation."""
@@ -86,12 +103,12 @@ class Dense(Layer):
             x,
             self.parameters["weight"],
             self.to_floating("dlogits", dlogits),
-            has_bias=self.use_bias,
+            has_bias=self.use_bias and self.trainable,
             need_dx=need_dx,
+            need_dweight=self.trainable,
         )
-        self.gradients["weight"] = dweight
-        if dbias is not None:
-            self.gradients["bias"] = dbias
+        gradients = {"weight": dweight, "bias": dbias}
+        self.gradients = {name: d for name, d in gradients.items() if d is not None}
         return dx
 
     def get_config(self) -> dict[str, Any]:
@@ -101,4 +118,8 @@ class Dense(Layer):
             "units": self.units,
             "activation": self.activation,
             "use_bias": self.use_bias,
+            "kernel_initializer": initializers.to_config(
+                "kernel_initializer", self.kernel_initializer
+            ),
+            "bias_initializer": initializers.to_config("bias_initializer", self.bias_initializer),
         }

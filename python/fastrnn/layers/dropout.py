@@ -1,5 +1,7 @@
 """Dropout: a random part of the input set to 0 while training."""
 
+from __future__ import annotations
+
 from typing import Any
 
 from fastrnn import _check, ops, random
@@ -11,11 +13,21 @@ class Dropout(Layer):
     """While training, zero a fraction ``rate`` of the input and divide the rest by 1 - rate.
 
     The input is [B, F] or [B, T, F]. Outside of training it is passed on (Srivastava et al. 2014).
+
+    Parameters
+    ----------
+    rate : float
+        In 0 <= rate < 1.
+    seed : int, optional
+        Draws masks apart from the one source of random numbers.
     """
 
-    def __init__(self, rate: float, **kwargs: Any) -> None:
+    position_free = True
+
+    def __init__(self, rate: float, *, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.rate = _check.fraction("rate", rate)
+        self.seeds = random.SeedStream(seed)
         self._seed: int | None = None
 
     def forward(self, x: Array, *, training: bool = False) -> Floating:
@@ -23,11 +35,11 @@ class Dropout(Layer):
         x = self.to_floating("x", x)
         if not training:
             return x
-        self._seed = random.next_seed()
+        self._seed = self.seeds.next()
         return ops.dropout(x, self.rate, self._seed) if self.rate else x
 
     def backward(self, dy: Array, *, need_dx: bool = True) -> Floating | None:
-        """Set `gradients` and return dx (None if not needed)."""
+        """Return dx (None if not needed)."""
         seed, self._seed = self.need(self._seed), None
         if not need_dx:
             return None
@@ -36,4 +48,4 @@ class Dropout(Layer):
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
-        return {**super().get_config(), "rate": self.rate}
+        return {**super().get_config(), "rate": self.rate, "seed": self.seeds.seed}

@@ -8,7 +8,7 @@ import numpy as np
 
 from fastrnn import _check, initializers, ops
 from fastrnn._typing import Array, Floating, Integers, Shape
-from fastrnn.layers.base import Layer
+from fastrnn.layers.base import Layer, both
 
 
 class Embedding(Layer):
@@ -20,21 +20,42 @@ class Embedding(Layer):
         How many ids there are; they go from 0 to ``input_dim - 1``.
     output_dim : int
         The size of a row.
+    embeddings_initializer : str, Initializer or function
+        Of the table [input_dim, output_dim]; Keras's "uniform" is within +-0.05.
+    mask_zero : bool
+        Whether id 0 is padding, a step that does not exist: the mask of the output then says so.
 
     Notes
     -----
-    Parameters: ``weight`` [input_dim, output_dim], uniform within +-0.05 at first.
+    Parameters: ``weight`` [input_dim, output_dim].
     """
 
-    def __init__(self, input_dim: int, output_dim: int, **kwargs: Any) -> None:
+    position_free = True
+
+    def __init__(
+        self,
+        input_dim: int,
+        output_dim: int,
+        embeddings_initializer: Any = "uniform",
+        mask_zero: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.input_dim = _check.positive_int("input_dim", input_dim)
         self.output_dim = _check.positive_int("output_dim", output_dim)
+        self.embeddings_initializer = initializers.get(
+            "embeddings_initializer", embeddings_initializer
+        )
+        self.mask_zero = self.finds_mask = bool(mask_zero)
         self._ids: Integers | None = None
 
     def build(self, input_shape: Shape, rng: np.random.Generator) -> None:
         """Create the parameters."""
-        self.add_parameter("weight", initializers.uniform(rng, self.input_dim, self.output_dim))
+        shape = (self.input_dim, self.output_dim)
+        self.add_parameter(
+            "weight",
+            initializers.draw("embeddings_initializer", self.embeddings_initializer, shape, rng),
+        )
 
     def output_shape(self, input_shape: Shape) -> Shape:
         """Return the output's shape."""
@@ -56,8 +77,21 @@ class Embedding(Layer):
     def backward(self, dy: Array, *, need_dx: bool = True) -> None:
         """Set the table's gradient; ids have none."""
         ids, self._ids = self.need(self._ids), None
-        dy = self.to_floating("dy", dy)
-        self.gradients["weight"] = ops.embedding_backward(ids, dy, self.input_dim)
+        self.gradients = {}
+        if self.trainable:
+            dy = self.to_floating("dy", dy)
+            self.gradients["weight"] = ops.embedding_backward(ids, dy, self.input_dim)
+
+    def compute_mask(self, x: Array, mask: Array | None = None) -> Array | None:
+        """Return where the ids [B, T] are not 0, if that is padding."""
+        if not self.mask_zero:
+            return mask
+        ids = np.asarray(x)
+        if ids.ndim != 2:
+            raise ValueError(
+                f"x of layer {self.name!r}: with mask_zero expected ids [B, T], got {ids.shape}"
+            )
+        return both(mask, ids != 0)
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
@@ -65,4 +99,8 @@ class Embedding(Layer):
             **super().get_config(),
             "input_dim": self.input_dim,
             "output_dim": self.output_dim,
+            "embeddings_initializer": initializers.to_config(
+                "embeddings_initializer", self.embeddings_initializer
+            ),
+            "mask_zero": self.mask_zero,
         }

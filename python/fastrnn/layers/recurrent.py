@@ -1,17 +1,31 @@
-"""RNN, LSTM and GRU layers with Keras's words, over the functional operations."""
+"""What RNN, LSTM and GRU layers share: Keras's words over the functional operations."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
 from fastrnn import _check, initializers, ops, random
-from fastrnn._typing import Array, Floating, Shape
+from fastrnn._typing import Array, Floating, Integers, Shape
 from fastrnn.layers.base import Layer, last_size
 
 States = tuple[Floating, ...]
 """(h,) or, for the LSTM, (h, c); each [num_layers * directions, B, units]."""
+
+
+@dataclass
+class _Pass:
+    """What the backward pass needs of a forward pass."""
+
+    cache: Any
+    batch: int
+    mask: Array | None  # where it is not None, the output was scattered to its places
+    steps: int  # that were run
+    gathered: bool  # whether x was
+    seed: int | None  # of the input's dropout
 
 
 class RecurrentLayer(Layer):
@@ -21,15 +35,33 @@ class RecurrentLayer(Layer):
     ----------
     units : int
         The hidden size H.
+    use_bias : bool
+        Whether there are biases.
+    kernel_initializer, recurrent_initializer, bias_initializer : str, Initializer or function
+        Of the weights, called with Keras's shapes [I, G*H], [H, G*H] and [G*H] (GRU: [2, G*H]),
+        the gates in the order of the class: see `fastrnn.initializers`.
+    dropout : float
+        Keras's: while training, one mask of the input's features for each sequence, the same at
+        every step (Gal and Ghahramani 2016). For a stack it is the first layer's input.
+    recurrent_dropout : 0.0
+        Not supported.
     return_sequences : bool
         Return every step's output [B, T, H] instead of the last one [B, H].
     return_state : bool
         A call returns ``(output, h)``, for an LSTM ``(output, h, c)``: the state after the last
         step, [B, H], or [num_layers, B, H] for a stack. Only for a layer that is called directly: a
         model passes one array on.
+    go_backwards : bool
+        Run from the last step to the first; with ``return_sequences`` the output is in the order
+        in which it was made, as in Keras, and so is its mask.
     stateful : bool
         Begin each batch with the state that the last one ended with (row by row) until
         `reset_states`. Gradients do not cross from batch to batch: truncated backpropagation.
+    zero_output_for_mask : bool
+        Whether the output at a masked step is 0, or repeats the one before, which is Keras's
+        default.
+    seed : int, optional
+        Draws dropout's masks apart from the one source of random numbers.
     num_layers : int
         How many such layers are stacked; faster than that many layers apart.
     stack_dropout : float
@@ -39,35 +71,62 @@ class RecurrentLayer(Layer):
     -----
     Parameters carry PyTorch's names and layout: ``weight_ih_l0`` [G*H, I], ``weight_hh_l0`` [G*H,
     H], ``bias_ih_l0`` [G*H], and for the GRU ``bias_hh_l0``. The others hold one bias, as in Keras.
-    At first: Glorot uniform, orthogonal over [G*H, H], zeros, and ones for the LSTM's forget gate
-    unless ``unit_forget_bias=False``.
+    `fastrnn.convert` has them in Keras's layout.
     """
 
     gates: ClassVar[int]
     biases: ClassVar[tuple[str, ...]] = ("bias_ih",)
+    uses_mask = True
 
     def __init__(
         self,
         units: int,
         *,
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        recurrent_initializer: Any = "orthogonal",
+        bias_initializer: Any = "zeros",
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
         return_sequences: bool = False,
         return_state: bool = False,
+        go_backwards: bool = False,
         stateful: bool = False,
+        zero_output_for_mask: bool = True,
+        seed: int | None = None,
         num_layers: int = 1,
         stack_dropout: float = 0.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.units = _check.positive_int("units", units)
+        self.use_bias = bool(use_bias)
+        self.kernel_initializer = initializers.get("kernel_initializer", kernel_initializer)
+        self.recurrent_initializer = initializers.get(
+            "recurrent_initializer", recurrent_initializer
+        )
+        self.bias_initializer = initializers.get("bias_initializer", bias_initializer)
+        self.dropout = _check.fraction("dropout", dropout)
+        if recurrent_dropout:
+            raise ValueError(
+                f"recurrent_dropout: not supported, expected 0, got {recurrent_dropout!r}; "
+                "dropout= and stack_dropout= are"
+            )
         self.return_sequences = bool(return_sequences)
         self.return_state = bool(return_state)
+        self.go_backwards = bool(go_backwards)
         self.stateful = bool(stateful)
+        self.zero_output_for_mask = bool(zero_output_for_mask)
+        self.seeds = random.SeedStream(seed)
         self.num_layers = _check.positive_int("num_layers", num_layers)
         self.stack_dropout = _check.fraction("stack_dropout", stack_dropout)
+        # What has places for masked steps must be told where they are.
+        self.position_free = not (
+            self.return_sequences and (self.go_backwards or not self.zero_output_for_mask)
+        )
         self.directions = 1
         self._states: States | None = None
-        self._cache: Any = None
-        self._batch = 0
+        self._pass: _Pass | None = None
 
     # ---- what a cell differs in ------------------------------------------------------------------
 
@@ -75,28 +134,34 @@ class RecurrentLayer(Layer):
         raise NotImplementedError
 
     def _run_backward(
-        self, doutput: Floating | None, dh: Floating | None, need_dx: bool
+        self, cache: Any, doutput: Floating | None, dh: Floating | None, need_dx: bool
     ) -> tuple[Floating | None, dict[str, Floating]]:
         raise NotImplementedError
 
-    def _initial_bias(self, name: str) -> Array:
-        return np.zeros(self.gates * self.units)
+    def _initial_biases(self, rng: np.random.Generator) -> dict[str, Array]:
+        """Return the initial biases of one layer and direction."""
+        size = self.gates * self.units
+        shape = (size,) if len(self.biases) == 1 else (len(self.biases), size)
+        value = initializers.draw("bias_initializer", self.bias_initializer, shape, rng)
+        return dict(zip(self.biases, value.reshape(-1, size), strict=True))
 
     # ---- the layer -------------------------------------------------------------------------------
 
     def build(self, input_shape: Shape, rng: np.random.Generator) -> None:
         """Create the parameters."""
-        rows, size = self.gates * self.units, last_size(self, input_shape, ndim=3)
+        columns, size = self.gates * self.units, last_size(self, input_shape, ndim=3)
         for layer in range(self.num_layers):
             for suffix in (f"l{layer}", f"l{layer}_reverse")[: self.directions]:
-                self.add_parameter(
-                    f"weight_ih_{suffix}", initializers.glorot_uniform(rng, rows, size)
-                )
-                self.add_parameter(
-                    f"weight_hh_{suffix}", initializers.orthogonal(rng, rows, self.units)
-                )
-                for bias in self.biases:
-                    self.add_parameter(f"{bias}_{suffix}", self._initial_bias(bias))
+                for kind, initializer, rows in (
+                    ("ih", "kernel_initializer", size),
+                    ("hh", "recurrent_initializer", self.units),
+                ):
+                    value = initializers.draw(
+                        initializer, getattr(self, initializer), (rows, columns), rng
+                    )
+                    self.add_parameter(f"weight_{kind}_{suffix}", value.T)
+                for name, bias in (self._initial_biases(rng) if self.use_bias else {}).items():
+                    self.add_parameter(f"{name}_{suffix}", bias)
             size = self.directions * self.units
 
     def output_shape(self, input_shape: Shape) -> Shape:
@@ -104,62 +169,108 @@ class RecurrentLayer(Layer):
         size = self.directions * self.units
         return (*input_shape[:2], size) if self.return_sequences else (input_shape[0], size)
 
-    def __call__(self, x: Any, *, training: bool = False) -> Any:
+    def run(self, x: Array, mask: Array | None, training: bool) -> Any:
         """Return the output, with ``return_state`` a tuple of it and the state."""
-        output = super().__call__(x, training=training)
+        output = super().run(x, mask, training)
         if not self.return_state:
             return output
-        states = self.need(self._states)
-        return (output, *(state[0] if len(state) == 1 else state for state in states))
+        return (output, *self.final_states())
 
-    def forward(self, x: Array, *, training: bool = False) -> Floating:
+    def final_states(self) -> tuple[Floating, ...]:
+        """Return the last pass's state, kept with ``return_state``: h, c; of each direction."""
+        directions = self.directions
+        parts = [s[d::directions] for d in range(directions) for s in self.need(self._states)]
+        return tuple(part[0] if self.num_layers == 1 else part for part in parts)
+
+    def forward(self, x: Array, *, mask: Array | None = None, training: bool = False) -> Floating:
         """Return [B, T, directions * H] or, without ``return_sequences``, [B, directions * H]."""
         x = self.to_floating("x", x, ndim=3)
-        states = self._states if self.stateful else None
-        if states is not None and states[0].shape[1] != x.shape[0]:
-            raise ValueError(
-                f"layer {self.name!r} carries the state of a batch of {states[0].shape[1]}, got a "
-                f"batch of {x.shape[0]}: call reset_states() first"
-            )
+        states = self._begin(x.shape[0])
+        if self.go_backwards:
+            x, mask = x[:, ::-1], None if mask is None else mask[:, ::-1]
+        x, lengths, gathered = _without_gaps(x, mask)
+        steps = x.shape[1]
+        seed = self.seeds.next() if training and self.dropout else None
+        if seed is not None:
+            x = ops.sequence_dropout(x, self.dropout, seed)
         drops = training and self.stack_dropout > 0 and self.num_layers > 1
         output, states, cache = self._run(
             x,
             states,
             num_layers=self.num_layers,
             bidirectional=self.directions == 2,
+            lengths=lengths,
             batch_first=True,
             dropout=self.stack_dropout,
-            seed=random.next_seed() if drops else None,
+            seed=self.seeds.next() if drops else None,
             training=training,
         )
-        if training:
-            self._cache, self._batch = cache, x.shape[0]
         if self.stateful or self.return_state:
             self._states = states
-        return np.asarray(output) if self.return_sequences else self._last(states[0])
+        # Past the end of sequences that begin at step 0 the core has written zeros.
+        in_place = lengths is None or (not gathered and self.zero_output_for_mask)
+        scattered = mask if self.return_sequences and not in_place else None
+        if training:
+            self._pass = _Pass(
+                cache, x.shape[0], mask if gathered else scattered, steps, gathered, seed
+            )
+        if not self.return_sequences:
+            return self._last(states[0])
+        output = np.asarray(output)
+        if scattered is None:
+            return output
+        return ops.scatter_steps(output, scattered, repeat=not self.zero_output_for_mask)
 
     def backward(self, dy: Array, *, need_dx: bool = True) -> Floating | None:
         """Set the gradients of the last training `forward` and return dx [B, T, I]."""
-        self.need(self._cache)
+        last: _Pass = self.need(self._pass)
         dy = self.to_floating("dy", dy)
-        if self.return_sequences:
-            dx, gradients = self._run_backward(dy, None, need_dx)
+        doutput = dh = None
+        if not self.return_sequences:
+            dh = self._last_backward(dy, last.batch)
+        elif last.mask is None:
+            doutput = dy
+        elif self.zero_output_for_mask:
+            doutput = ops.gather_steps(dy, last.mask, last.steps)
         else:
-            dx, gradients = self._run_backward(None, self._last_backward(dy), need_dx)
-        self._cache = None
+            doutput = ops.repeat_steps_backward(dy, last.mask, last.steps)
+        dx, gradients = self._run_backward(last.cache, doutput, dh, need_dx)
+        self._pass = None
         self.gradients = {name: gradients[name] for name in self.parameters}
-        return dx
+        if dx is None:
+            return None
+        if last.seed is not None:
+            dx = ops.sequence_dropout(dx, self.dropout, last.seed)
+        if last.gathered and last.mask is not None:
+            dx = ops.scatter_steps(dx, last.mask)
+        return dx[:, ::-1] if self.go_backwards else dx
+
+    def compute_mask(self, x: Array, mask: Array | None = None) -> Array | None:
+        """Return the mask of the output; None where it is the last step alone."""
+        if mask is None or not self.return_sequences:
+            return None
+        return mask[:, ::-1] if self.go_backwards else mask
+
+    def _begin(self, batch: int) -> States | None:
+        """Return the state that a batch of this size begins with."""
+        states = self._states if self.stateful else None
+        if states is not None and states[0].shape[1] != batch:
+            raise ValueError(
+                f"layer {self.name!r} carries the state of a batch of {states[0].shape[1]}, got a "
+                f"batch of {batch}: call reset_states() first"
+            )
+        return states
 
     def _last(self, h: Floating) -> Floating:
         """Return the last layer's final h, both directions side by side: [B, directions * H]."""
         return h[-1] if self.directions == 1 else np.concatenate(h[-2:], axis=-1)
 
-    def _last_backward(self, dy: Floating) -> Floating:
-        size = (self.num_layers * self.directions, self._batch, self.units)
-        if dy.shape != (self._batch, self.directions * self.units):
+    def _last_backward(self, dy: Floating, batch: int) -> Floating:
+        size = (self.num_layers * self.directions, batch, self.units)
+        if dy.shape != (batch, self.directions * self.units):
             raise ValueError(
                 f"dy of layer {self.name!r}: expected shape "
-                f"({self._batch}, {self.directions * self.units}), got {dy.shape}"
+                f"({batch}, {self.directions * self.units}), got {dy.shape}"
             )
         dh = np.zeros(size, self.dtype)
         for direction in range(self.directions):
@@ -167,9 +278,24 @@ class RecurrentLayer(Layer):
             dh[direction - self.directions] = dy[:, columns]
         return dh
 
-    def reset_states(self) -> None:
-        """Begin the next batch with a state of zeros."""
-        self._states = None
+    def reset_states(self, rows: Sequence[int] | None = None) -> None:
+        """Begin the next batch with a state of zeros, in all rows or in some.
+
+        Parameters
+        ----------
+        rows : sequence of int, optional
+            The rows of the batch where a new sequence begins; the others go on.
+        """
+        if rows is None:
+            self._states = None
+        elif self._states is not None:
+            batch = self._states[0].shape[1]
+            chosen = _check.integers("rows", np.asarray(rows, None if len(rows) else np.int64))
+            if len(chosen) and not 0 <= chosen.min() <= chosen.max() < batch:
+                raise ValueError(f"rows: expected 0 .. {batch - 1}, got {rows!r}")
+            self._states = tuple(state.copy() for state in self._states)
+            for state in self._states:
+                state[:, chosen] = 0
 
     def get_states(self) -> States | None:
         """Return the state that the next batch begins with; None stands for zeros."""
@@ -181,109 +307,34 @@ class RecurrentLayer(Layer):
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
+        plain = (
+            "units",
+            "use_bias",
+            "dropout",
+            "return_sequences",
+            "return_state",
+            "go_backwards",
+            "stateful",
+            "zero_output_for_mask",
+            "num_layers",
+            "stack_dropout",
+        )
+        made = ("kernel_initializer", "recurrent_initializer", "bias_initializer")
         return {
             **super().get_config(),
-            "units": self.units,
-            "return_sequences": self.return_sequences,
-            "return_state": self.return_state,
-            "stateful": self.stateful,
-            "num_layers": self.num_layers,
-            "stack_dropout": self.stack_dropout,
+            **{name: getattr(self, name) for name in plain},
+            **{name: initializers.to_config(name, getattr(self, name)) for name in made},
+            "seed": self.seeds.seed,
         }
 
 
-class RNN(RecurrentLayer):
-    """Elman network: h_t = tanh(W_ih x_t + b_ih + W_hh h_{t-1}), or relu (Elman 1990).
-
-    See `RecurrentLayer` for the parameters; ``activation`` is "tanh" or "relu".
-    """
-
-    gates = 1
-
-    def __init__(
-        self, units: int, activation: Literal["tanh", "relu"] = "tanh", **kwargs: Any
-    ) -> None:
-        super().__init__(units, **kwargs)
-        if activation not in ("tanh", "relu"):
-            raise ValueError(f"activation: expected 'tanh' or 'relu', got {activation!r}")
-        self.activation: Literal["tanh", "relu"] = activation
-
-    def _run(self, x: Floating, states: States | None, **options: Any) -> tuple[Any, States, Any]:
-        h0 = None if states is None else states[0]
-        output, h, cache = ops.rnn_forward(
-            x, self.parameters, h0, nonlinearity=self.activation, **options
-        )
-        return output, (h,), cache
-
-    def _run_backward(
-        self, doutput: Floating | None, dh: Floating | None, need_dx: bool
-    ) -> tuple[Floating | None, dict[str, Floating]]:
-        dx, _, gradients = ops.rnn_backward(self._cache, doutput, dh, need_dx=need_dx)
-        return dx, gradients
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments."""
-        return {**super().get_config(), "activation": self.activation}
-
-
-class SimpleRNN(RNN):
-    """Keras's name for `RNN`."""
-
-
-class LSTM(RecurrentLayer):
-    """Long short-term memory (Hochreiter and Schmidhuber 1997; forget gate: Gers et al. 2000).
-
-    i, f, o = sigmoid(...), g = tanh(...); c_t = f * c_{t-1} + i * g; h_t = o * tanh(c_t). See
-    `RecurrentLayer` for the parameters; ``unit_forget_bias`` starts the forget gate's bias at 1
-    (Jozefowicz et al. 2015).
-    """
-
-    gates = 4
-
-    def __init__(self, units: int, *, unit_forget_bias: bool = True, **kwargs: Any) -> None:
-        super().__init__(units, **kwargs)
-        self.unit_forget_bias = bool(unit_forget_bias)
-
-    def _initial_bias(self, name: str) -> Array:
-        bias = super()._initial_bias(name)
-        if self.unit_forget_bias:
-            bias[self.units : 2 * self.units] = 1.0
-        return bias
-
-    def _run(self, x: Floating, states: States | None, **options: Any) -> tuple[Any, States, Any]:
-        state = None if states is None else (states[0], states[1])
-        output, state, cache = ops.lstm_forward(x, self.parameters, state, **options)
-        return output, state, cache
-
-    def _run_backward(
-        self, doutput: Floating | None, dh: Floating | None, need_dx: bool
-    ) -> tuple[Floating | None, dict[str, Floating]]:
-        dstate = None if dh is None else (dh, None)
-        dx, _, gradients = ops.lstm_backward(self._cache, doutput, dstate, need_dx=need_dx)
-        return dx, gradients
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments."""
-        return {**super().get_config(), "unit_forget_bias": self.unit_forget_bias}
-
-
-class GRU(RecurrentLayer):
-    """Gated recurrent unit (Cho et al. 2014), reset after the product as in Keras and PyTorch.
-
-    r, z = sigmoid(...); n = tanh(W_in x_t + b_in + r * (W_hn h_{t-1} + b_hn)); h_t = (1 - z) * n +
-    z * h_{t-1}. See `RecurrentLayer` for the parameters.
-    """
-
-    gates = 3
-    biases = ("bias_ih", "bias_hh")
-
-    def _run(self, x: Floating, states: States | None, **options: Any) -> tuple[Any, States, Any]:
-        h0 = None if states is None else states[0]
-        output, h, cache = ops.gru_forward(x, self.parameters, h0, **options)
-        return output, (h,), cache
-
-    def _run_backward(
-        self, doutput: Floating | None, dh: Floating | None, need_dx: bool
-    ) -> tuple[Floating | None, dict[str, Floating]]:
-        dx, _, gradients = ops.gru_backward(self._cache, doutput, dh, need_dx=need_dx)
-        return dx, gradients
+def _without_gaps(x: Floating, mask: Array | None) -> tuple[Floating, Integers | None, bool]:
+    """Return the sequences from step 0 on, their lengths (None: all full), whether they moved."""
+    if mask is None:
+        return x, None, False
+    lengths, kind = ops.count_steps(mask)
+    if kind == ops.FULL:
+        return x, None, False
+    if kind == ops.PREFIX:
+        return x, lengths, False
+    return ops.gather_steps(x, mask, int(lengths.max(initial=1))), lengths, True

@@ -1,0 +1,163 @@
+#include "ops/optimizers.h"
+
+#include <cmath>
+#include <limits>
+
+#include "dispatch/isa.h"
+#include "parallel/team.h"
+
+namespace fastrnn {
+namespace {
+
+// A pointwise operation on an element is worth about this many multiplications.
+constexpr double pointwise_flops = 8;
+constexpr index block_elements = 4096;  // of sums and of the optimisers' work
+
+template <class T>
+const KernelTable<T>& kernels() {
+    return kernel_table<T>(current_kernels());
+}
+
+// A fixed part of a parameter: what one kernel call works on, whatever the number of threads.
+struct Block {
+    index parameter, begin, size;
+};
+
+template <class T>
+struct Blocks {
+    explicit Blocks(const std::vector<Parameter<T>>& all) : parameters(all) {
+        for (std::size_t p = 0; p < all.size(); ++p) {
+            elements += static_cast<double>(all[p].size);
+            for (index begin = 0; begin < all[p].size; begin += block_elements) {
+                blocks.push_back(
+                    {static_cast<index>(p), begin, smaller(block_elements, all[p].size - begin)});
+            }
+        }
+    }
+
+    index count() const { return static_cast<index>(blocks.size()); }
+
+    ParameterSlice<T> slice(const Block& b) const {
+        const ParameterSlice<T>& all = parameters[static_cast<std::size_t>(b.parameter)].all;
+        ParameterSlice<T> part = {all.value + b.begin, all.gradient + b.begin, {}};
+        for (int s = 0; s < most_slots; ++s)
+            part.slot[s] = all.slot[s] ? all.slot[s] + b.begin : nullptr;
+        return part;
+    }
+
+    double sum_of_squares(const Block& b) const {
+        const T* gradient = parameters[static_cast<std::size_t>(b.parameter)].all.gradient;
+        return kernels<T>().sum_of_squares(gradient + b.begin, b.size);
+    }
+
+    const std::vector<Parameter<T>>& parameters;
+    std::vector<Block> blocks;
+    double elements = 0;
+};
+
+// What brings a norm down to the limit. As in Keras, a norm that is not finite makes NaN of what it
+// scales, so that it is seen.
+double down_to(double norm, double limit) {
+    if (norm <= limit) return 1;
+    return limit / norm + (norm - norm);
+}
+
+// Each parameter's scale, from the blocks' sums of squares.
+template <class T>
+void find_scales(const Blocks<T>& blocks, const std::vector<double>& squares,
+                 const Clipping& clipping, std::vector<double>& scales) {
+    const bool together = clipping.kind == ClipKind::global_norm;
+    std::vector<double> sums(together ? 1 : scales.size(), 0.0);
+    for (std::size_t i = 0; i < squares.size(); ++i)
+        sums[together ? 0 : static_cast<std::size_t>(blocks.blocks[i].parameter)] += squares[i];
+    for (std::size_t p = 0; p < scales.size(); ++p) {
+        const double norm = std::sqrt(sums[together ? 0 : p]) * std::fabs(clipping.scale);
+        scales[p] = clipping.scale * down_to(norm, clipping.limit);
+    }
+}
+
+// update(clip, slice, elements) over all blocks, after the gradients' norms where clipping needs
+// them.
+template <class T, class Update>
+void for_blocks(const std::vector<Parameter<T>>& parameters, const Clipping& clipping,
+                double flops_per_element, const Update& update) {
+    const Blocks<T> blocks(parameters);
+    const bool norms = clipping.kind == ClipKind::norm || clipping.kind == ClipKind::global_norm;
+    std::vector<double> scales(parameters.size(), clipping.scale);
+    std::vector<double> squares(norms ? blocks.blocks.size() : 0);
+    const T limit = clipping.kind == ClipKind::value ? static_cast<T>(clipping.limit)
+                                                     : std::numeric_limits<T>::infinity();
+    run(threads_worth(blocks.elements * flops_per_element, blocks.count()), [&](Team& team) {
+        const Team::Range range = team.split(blocks.count());
+        if (norms) {
+            for (index i = range.begin; i < range.end; ++i) {
+                const auto at = static_cast<std::size_t>(i);
+                squares[at] = blocks.sum_of_squares(blocks.blocks[at]);
+            }
+            team.barrier();
+            if (team.rank() == 0) find_scales(blocks, squares, clipping, scales);
+            team.barrier();
+        }
+        for (index i = range.begin; i < range.end; ++i) {
+            const Block& b = blocks.blocks[static_cast<std::size_t>(i)];
+            const T scale = static_cast<T>(scales[static_cast<std::size_t>(b.parameter)]);
+            update(GradientClip<T>{scale, limit}, blocks.slice(b), b.size);
+        }
+    });
+}
+
+}  // namespace
+
+template <class T>
+void sgd(const std::vector<Parameter<T>>& parameters, const SgdStep<T>& step,
+         const Clipping& clipping) {
+    for_blocks(parameters, clipping, pointwise_flops,
+               [&](const GradientClip<T>& clip, const ParameterSlice<T>& slice, index n) {
+                   kernels<T>().sgd(step, clip, slice, n);
+               });
+}
+
+template <class T>
+void adam(const std::vector<Parameter<T>>& parameters, const AdamStep<T>& step,
+          const Clipping& clipping) {
+    for_blocks(parameters, clipping, 2 * pointwise_flops,
+               [&](const GradientClip<T>& clip, const ParameterSlice<T>& slice, index n) {
+                   kernels<T>().adam(step, clip, slice, n);
+               });
+}
+
+template <class T>
+void rmsprop(const std::vector<Parameter<T>>& parameters, const RmspropStep<T>& step,
+             const Clipping& clipping) {
+    for_blocks(parameters, clipping, 2 * pointwise_flops,
+               [&](const GradientClip<T>& clip, const ParameterSlice<T>& slice, index n) {
+                   kernels<T>().rmsprop(step, clip, slice, n);
+               });
+}
+
+template <class T>
+double global_norm(const std::vector<Parameter<T>>& parameters) {
+    const Blocks<T> blocks(parameters);
+    std::vector<double> squares(blocks.blocks.size());
+    for_ranges(blocks.count(), blocks.elements * pointwise_flops, [&](index begin, index end) {
+        for (index i = begin; i < end; ++i) {
+            const auto at = static_cast<std::size_t>(i);
+            squares[at] = blocks.sum_of_squares(blocks.blocks[at]);
+        }
+    });
+    double total = 0;
+    for (const double s : squares) total += s;
+    return std::sqrt(total);
+}
+
+#define FASTRNN_INSTANTIATE(T)                                                                 \
+    template void sgd(const std::vector<Parameter<T>>&, const SgdStep<T>&, const Clipping&);   \
+    template void adam(const std::vector<Parameter<T>>&, const AdamStep<T>&, const Clipping&); \
+    template void rmsprop(const std::vector<Parameter<T>>&, const RmspropStep<T>&,             \
+                          const Clipping&);                                                    \
+    template double global_norm(const std::vector<Parameter<T>>&);
+FASTRNN_INSTANTIATE(float)
+FASTRNN_INSTANTIATE(double)
+#undef FASTRNN_INSTANTIATE
+
+}  // namespace fastrnn

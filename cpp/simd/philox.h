@@ -1,0 +1,60 @@
+// Philox4x32-10, a counter-based random generator (Salmon et al., "Parallel random numbers: as easy
+// as 1, 2, 3", 2011). Being a pure function of its counter, it gives every element the same number
+// whatever thread, layout or ISA asks for it.
+#pragma once
+
+#include "simd/vec.h"
+
+namespace fastrnn {
+namespace {
+
+// Counters are worked on side by side, one in a 64-bit lane: 0.9 ns a word with AVX2, 5 ns when the
+// compiler is left to find them (GCC 12, one core).
+constexpr int philox_counters = 16, philox_words = 4 * philox_counters;
+
+// word[4 i + j] = word j of the counter (c0 + i, c1, c2, c3), i < 16.
+FASTRNN_INLINE void philox(std::uint64_t seed, std::uint32_t c0, std::uint32_t c1, std::uint32_t c2,
+                           std::uint32_t c3, std::uint32_t (&word)[philox_words]) {
+    constexpr int L = lanes<double>, registers_of_each = philox_counters / L;
+    // The upper halves of the lanes hold rubbish between the rounds; the product ignores them.
+    Wide a[registers_of_each], b[registers_of_each], c[registers_of_each], d[registers_of_each];
+    const Wide zeros = {};
+    FASTRNN_UNROLL
+    for (int r = 0; r < registers_of_each; ++r) {
+        std::uint64_t counter[L];
+        for (int i = 0; i < L; ++i)
+            counter[i] = std::uint64_t{c0} + static_cast<unsigned>(r * L + i);
+        __builtin_memcpy(&a[r], counter, sizeof(Wide));
+        b[r] = zeros + c1, c[r] = zeros + c2, d[r] = zeros + c3;
+    }
+    std::uint64_t key0 = seed & 0xffffffffu, key1 = seed >> 32;
+    const Wide multiplier0 = zeros + 0xD2511F53u, multiplier1 = zeros + 0xCD9E8D57u;
+    for (int round = 0; round < 10; ++round) {
+        FASTRNN_UNROLL
+        for (int r = 0; r < registers_of_each; ++r) {
+            const Wide p = multiply_lower_halves(a[r], multiplier0),
+                       q = multiply_lower_halves(c[r], multiplier1);
+            a[r] = (q >> 32) ^ b[r] ^ key0;
+            b[r] = q;
+            c[r] = (p >> 32) ^ d[r] ^ key1;
+            d[r] = p;
+        }
+        key0 += 0x9E3779B9u;
+        key1 += 0xBB67AE85u;
+    }
+    FASTRNN_UNROLL
+    for (int r = 0; r < registers_of_each; ++r) {
+        const Wide first = (a[r] & 0xffffffffu) | (b[r] << 32);
+        const Wide second = (c[r] & 0xffffffffu) | (d[r] << 32);
+        for (int i = 0; i < L; ++i) {
+            std::uint32_t* const to = word + 4 * (r * L + i);
+            to[0] = static_cast<std::uint32_t>(first[i]);
+            to[1] = static_cast<std::uint32_t>(first[i] >> 32);
+            to[2] = static_cast<std::uint32_t>(second[i]);
+            to[3] = static_cast<std::uint32_t>(second[i] >> 32);
+        }
+    }
+}
+
+}  // namespace
+}  // namespace fastrnn

@@ -1,0 +1,118 @@
+"""Callbacks that change the learning rate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from fastrnn import _check
+from fastrnn.callbacks.base import Callback, Logs
+from fastrnn.callbacks.monitor import MonitorCallback
+
+
+class LearningRateScheduler(Callback):
+    """Set the learning rate before each epoch to ``schedule(epoch, learning_rate)``.
+
+    Parameters
+    ----------
+    schedule : callable
+        Takes the epoch (the first is 0) and the rate so far; returns the rate.
+    verbose : {0, 1}
+        1 says what is set.
+    """
+
+    def __init__(self, schedule: Callable[[int, float], float], verbose: int = 0) -> None:
+        self.schedule = schedule
+        self.verbose = verbose
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        """Set the rate."""
+        optimizer = self.model.need_optimizer()
+        rate = self.schedule(epoch, optimizer.learning_rate)
+        optimizer.learning_rate = _check.real("the rate that schedule returned", rate, minimum=0.0)
+        if self.verbose:
+            print(f"Epoch {epoch + 1}: the learning rate is {rate:g}", flush=True)
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Show the rate among the figures."""
+        if logs is not None:
+            logs["learning_rate"] = self.model.need_optimizer().learning_rate
+
+
+class ReduceLROnPlateau(MonitorCallback):
+    """Multiply the learning rate by ``factor`` when a figure has not improved for some epochs.
+
+    Parameters
+    ----------
+    monitor, mode, min_delta
+        See `MonitorCallback`.
+    factor : float
+        Less than 1.
+    patience : int
+        How many epochs without improvement are waited for.
+    verbose : {0, 1}
+        1 says when the rate changes.
+    cooldown : int
+        How many epochs after a change are not looked at.
+    min_lr : float
+        The rate does not fall below this.
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        factor: float = 0.1,
+        patience: int = 10,
+        verbose: int = 0,
+        mode: str = "auto",
+        min_delta: float = 1e-4,
+        cooldown: int = 0,
+        min_lr: float = 0.0,
+    ) -> None:
+        super().__init__(monitor, mode, min_delta)
+        self.factor = _check.fraction("factor", factor)
+        self.patience = patience
+        self.verbose = verbose
+        self.cooldown = cooldown
+        self.min_lr = _check.real("min_lr", min_lr, minimum=0.0)
+        self.cooldown_counter = self.wait = 0
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Forget an earlier training."""
+        self.best, self.cooldown_counter, self.wait = None, 0, 0
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Look at the figure."""
+        optimizer, value = self.model.need_optimizer(), self.value(logs)
+        rate = optimizer.learning_rate
+        if logs is not None:
+            logs["learning_rate"] = rate
+        if self.cooldown_counter > 0:
+            self.cooldown_counter -= 1
+            self.wait = 0
+        if self.improves(value, self.best):
+            self.best, self.wait = value, 0
+        elif self.cooldown_counter == 0:
+            self.wait += 1
+            if self.wait >= self.patience and rate > self.min_lr:
+                optimizer.learning_rate = max(rate * self.factor, self.min_lr)
+                self.cooldown_counter, self.wait = self.cooldown, 0
+                if self.verbose:
+                    print(
+                        f"Epoch {epoch + 1}: the learning rate goes from {rate:g} to "
+                        f"{optimizer.learning_rate:g}",
+                        flush=True,
+                    )
+
+    def get_state(self) -> dict[str, Any]:
+        """Return what was seen so far."""
+        return {
+            **super().get_state(),
+            "cooldown_counter": self.cooldown_counter,
+            "wait": self.wait,
+        }
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from what was seen so far."""
+        super().set_state(state)
+        self.cooldown_counter, self.wait = state["cooldown_counter"], state["wait"]

@@ -1,0 +1,75 @@
+"""What `fit`, `evaluate` and `predict` are given, as batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, TypeAlias
+
+from fastrnn.data.arrays import ArrayBatches
+from fastrnn.data.batch import Batch, as_array, check_rows, finite
+from fastrnn.data.ragged import Order, RaggedBatches
+from fastrnn.data.sequences import as_ragged, as_steps, pad
+
+Batches: TypeAlias = Iterable[Any]
+"""Of tuples (x, y) or (x, y, sample_weight), or of `Batch` objects."""
+
+
+def as_batches(
+    x: Any, y: Any, batch_size: int, *, sample_weight: Any = None, shuffle: bool = False
+) -> Batches:
+    """Return batches of arrays or sequences x and y, or ``x`` itself where it is batches.
+
+    Sequences of different lengths share batches by length: see `RaggedBatches`.
+    """
+    if y is None:
+        if sample_weight is not None:
+            raise ValueError("sample_weight: goes with arrays x and y; batches have their own")
+        if not hasattr(x, "__iter__") and not hasattr(x, "__getitem__"):
+            raise TypeError(f"x: expected batches where there is no y, got {type(x).__name__}")
+        batches: Batches = x
+        return batches
+    sequences = as_ragged("x", x)
+    if sequences is None:
+        return ArrayBatches(x, y, batch_size, shuffle, sample_weight)
+    order: Order = "shuffled" if shuffle else "by length"
+    return RaggedBatches(sequences, y, batch_size, order, sample_weight)
+
+
+def as_batch(given: Any) -> Batch:
+    """Make a batch of a `Batch`, of (x, y), (x, y, sample_weight) or (x,).
+
+    Each of them may be a list of sequences of different lengths, which are padded and masked.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is something else, consists of no numbers, or has NaN or infinity in ``x``.
+    """
+    if not isinstance(given, Batch):
+        if not isinstance(given, tuple | list) or not 1 <= len(given) <= 3:
+            many = isinstance(given, tuple | list)
+            raise TypeError(
+                "batch: expected (x, y), (x, y, sample_weight) or a Batch, got "
+                + (f"{len(given)} values" if many else type(given).__name__)
+            )
+        given = _padded(*given)
+    x = finite("x", as_array("x", given.x))
+    rest = {name: getattr(given, name) for name in ("y", "sample_weight", "mask")}
+    arrays = {name: None if v is None else as_array(name, v) for name, v in rest.items()}
+    check_rows(x, **arrays)
+    return Batch(x, reset=given.reset, **arrays)
+
+
+def _padded(x: Any, y: Any = None, sample_weight: Any = None) -> Batch:
+    sequences = as_ragged("x", x)
+    if sequences is None:
+        return Batch(x, y, sample_weight)
+    padded, mask = pad(sequences)
+    y, sample_weight = (
+        value if steps is None else pad(steps)[0]
+        for value, steps in (
+            (y, as_steps("y", y, sequences)),
+            (sample_weight, as_steps("sample_weight", sample_weight, sequences)),
+        )
+    )
+    return Batch(padded, y, sample_weight, mask)

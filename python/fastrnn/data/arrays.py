@@ -1,0 +1,55 @@
+"""Batches of the rows of arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from fastrnn import _check, random
+from fastrnn._typing import Array
+from fastrnn.data.batch import as_array, check_rows, finite
+
+
+class ArrayBatches:
+    """Batches (x, y) or (x, y, sample_weight) of rows; ``shuffle`` orders each iteration anew."""
+
+    def __init__(
+        self,
+        x: Any,
+        y: Any,
+        batch_size: int = 32,
+        shuffle: bool = False,
+        sample_weight: Any = None,
+    ) -> None:
+        self.x = finite("x", as_array("x", x))
+        self.y = as_array("y", y)
+        self.sample_weight: Array | None = None
+        if sample_weight is not None:
+            self.sample_weight = as_array("sample_weight", sample_weight)
+        check_rows(self.x, y=self.y, sample_weight=self.sample_weight)
+        self.batch_size = _check.positive_int("batch_size", batch_size)
+        self.shuffle = bool(shuffle)
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return -(-len(self.x) // self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[Array, ...]]:
+        order = random.generator().permutation(len(self.x)) if self.shuffle else None
+        arrays = [self.x, self.y]
+        if self.sample_weight is not None:
+            arrays.append(self.sample_weight)
+        for start in range(0, len(self.x), self.batch_size):
+            rows: Any = slice(start, start + self.batch_size)
+            if order is not None:
+                rows = order[rows]
+            yield tuple(array[rows] for array in arrays)
+
+    def split(self, fraction: float) -> tuple[ArrayBatches, ArrayBatches]:
+        """Return batches of the first rows, and of a ``fraction`` of them from the end."""
+        kept = int(len(self.x) * (1.0 - fraction))
+        return self._of(slice(kept), self.shuffle), self._of(slice(kept, None), False)
+
+    def _of(self, rows: slice, shuffle: bool) -> ArrayBatches:
+        weight = None if self.sample_weight is None else self.sample_weight[rows]
+        return ArrayBatches(self.x[rows], self.y[rows], self.batch_size, shuffle, weight)

@@ -1,0 +1,67 @@
+"""One batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastrnn._typing import Array, Integers
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one step is taken on; an iterable of batches for `fit` may yield these or tuples.
+
+    Attributes
+    ----------
+    x : array [B, ...]
+        The input.
+    y : array [B, ...] or None
+        The targets.
+    sample_weight : array [B] or [B, T], optional
+        What each sample, or each step of it, counts in the loss.
+    mask : bool array [B, T], optional
+        Which steps exist.
+    reset : integer array, optional
+        The rows in which another sequence begins: stateful layers forget those rows' state first.
+    """
+
+    x: Array
+    y: Array | None = None
+    sample_weight: Array | None = None
+    mask: Array | None = None
+    reset: Integers | None = None
+
+
+def as_array(name: str, value: Any) -> Array:
+    """Convert to an array of one row or more dimensions, of numbers."""
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise ValueError(f"{name}: expected rows of one shape, got ragged ones") from None
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name}: expected numbers, got {array.dtype}")
+    if array.ndim == 0:
+        raise ValueError(f"{name}: expected an array, got a single number")
+    return array
+
+
+def finite(name: str, array: Array) -> Array:
+    """Return the array, if no number in it is NaN or infinite."""
+    if array.dtype.kind == "f":
+        good = np.isfinite(array)
+        if not good.all():
+            row, value = int(np.argwhere(~good)[0][0]), array[~good][0]
+            raise ValueError(f"{name}: expected finite numbers, got {value} in row {row}")
+    return array
+
+
+def check_rows(x: Any, **others: Any) -> None:
+    """Raise ValueError unless all that is given has as many rows as ``x``, and at least one."""
+    for name, rows in others.items():
+        if rows is not None and len(rows) != len(x):
+            raise ValueError(f"{name}: expected {len(x)} rows, as x has, got {len(rows)}")
+    if len(x) == 0:
+        raise ValueError("x: expected at least one row, got none")

@@ -1,0 +1,148 @@
+"""RNN, LSTM and GRU: what each cell's layer has of its own."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+
+from fastrnn import initializers, ops
+from fastrnn._typing import Array, Floating
+from fastrnn.layers.recurrent import RecurrentLayer, States
+
+
+class RNN(RecurrentLayer):
+    """Elman network: h_t = tanh(W_ih x_t + b_ih + W_hh h_{t-1}), or relu (Elman 1990).
+
+    See `RecurrentLayer` for the parameters; ``activation`` is "tanh" or "relu".
+    """
+
+    gates = 1
+
+    def __init__(
+        self, units: int, activation: Literal["tanh", "relu"] = "tanh", **kwargs: Any
+    ) -> None:
+        super().__init__(units, **kwargs)
+        _expect("activation", activation, "tanh", "relu")
+        self.activation: Literal["tanh", "relu"] = activation
+
+    def _run(self, x: Floating, states: States | None, **options: Any) -> tuple[Any, States, Any]:
+        h0 = None if states is None else states[0]
+        output, h, cache = ops.rnn_forward(
+            x, self.parameters, h0, nonlinearity=self.activation, **options
+        )
+        return output, (h,), cache
+
+    def _run_backward(
+        self, cache: Any, doutput: Floating | None, dh: Floating | None, need_dx: bool
+    ) -> tuple[Floating | None, dict[str, Floating]]:
+        dx, _, gradients = ops.rnn_backward(cache, doutput, dh, need_dx=need_dx)
+        return dx, gradients
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {**super().get_config(), "activation": self.activation}
+
+
+class SimpleRNN(RNN):
+    """Keras's name for `RNN`."""
+
+
+class LSTM(RecurrentLayer):
+    """Long short-term memory (Hochreiter and Schmidhuber 1997; forget gate: Gers et al. 2000).
+
+    i, f, o = sigmoid(...), g = tanh(...); c_t = f * c_{t-1} + i * g; h_t = o * tanh(c_t). See
+    `RecurrentLayer` for the parameters; ``unit_forget_bias`` starts the forget gate's bias at 1
+    (Jozefowicz et al. 2015). Gates are in the order i, f, g, o, which is Keras's i, f, c, o.
+    """
+
+    gates = 4
+
+    def __init__(
+        self,
+        units: int,
+        activation: str = "tanh",
+        recurrent_activation: str = "sigmoid",
+        *,
+        unit_forget_bias: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(units, **kwargs)
+        _expect("activation", activation, "tanh")
+        _expect("recurrent_activation", recurrent_activation, "sigmoid")
+        self.unit_forget_bias = bool(unit_forget_bias)
+
+    def _initial_biases(self, rng: np.random.Generator) -> dict[str, Array]:
+        if not self.unit_forget_bias:
+            return super()._initial_biases(rng)
+        # As Keras does: the initializer fills the gates around the forget gate's ones.
+        around = [
+            initializers.draw("bias_initializer", self.bias_initializer, (size,), rng)
+            for size in (self.units, 2 * self.units)
+        ]
+        return {"bias_ih": np.concatenate([around[0], np.ones(self.units), around[1]])}
+
+    def _run(self, x: Floating, states: States | None, **options: Any) -> tuple[Any, States, Any]:
+        state = None if states is None else (states[0], states[1])
+        output, state, cache = ops.lstm_forward(x, self.parameters, state, **options)
+        return output, state, cache
+
+    def _run_backward(
+        self, cache: Any, doutput: Floating | None, dh: Floating | None, need_dx: bool
+    ) -> tuple[Floating | None, dict[str, Floating]]:
+        dstate = None if dh is None else (dh, None)
+        dx, _, gradients = ops.lstm_backward(cache, doutput, dstate, need_dx=need_dx)
+        return dx, gradients
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {**super().get_config(), "unit_forget_bias": self.unit_forget_bias}
+
+
+class GRU(RecurrentLayer):
+    """Gated recurrent unit (Cho et al. 2014), reset after the product as in Keras and PyTorch.
+
+    r, z = sigmoid(...); n = tanh(W_in x_t + b_in + r * (W_hn h_{t-1} + b_hn)); h_t = (1 - z) * n +
+    z * h_{t-1}. See `RecurrentLayer` for the parameters. Gates are in the order r, z, n; Keras has
+    z, r, n.
+    """
+
+    gates = 3
+    biases = ("bias_ih", "bias_hh")
+
+    def __init__(
+        self,
+        units: int,
+        activation: str = "tanh",
+        recurrent_activation: str = "sigmoid",
+        *,
+        reset_after: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(units, **kwargs)
+        _expect("activation", activation, "tanh")
+        _expect("recurrent_activation", recurrent_activation, "sigmoid")
+        if not reset_after:
+            raise ValueError(
+                "reset_after: not supported, expected True (Keras's and PyTorch's GRU), got "
+                f"{reset_after!r}"
+            )
+
+    def _run(self, x: Floating, states: States | None, **options: Any) -> tuple[Any, States, Any]:
+        h0 = None if states is None else states[0]
+        output, h, cache = ops.gru_forward(x, self.parameters, h0, **options)
+        return output, (h,), cache
+
+    def _run_backward(
+        self, cache: Any, doutput: Floating | None, dh: Floating | None, need_dx: bool
+    ) -> tuple[Floating | None, dict[str, Floating]]:
+        dx, _, gradients = ops.gru_backward(cache, doutput, dh, need_dx=need_dx)
+        return dx, gradients
+
+
+def _expect(name: str, value: Any, *names: str) -> None:
+    """Refuse an activation that the fused cell does not have."""
+    if not isinstance(value, str) or value not in names:
+        raise ValueError(
+            f"{name}: this cell has {' or '.join(map(repr, names))} alone, got {value!r}"
+        )

@@ -1,0 +1,98 @@
+"""Metrics: figures collected over an epoch's batches, with Keras's names and definitions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from fastrnn.losses import Loss
+from fastrnn.metrics.accuracy import (
+    Accuracy,
+    BinaryAccuracy,
+    CategoricalAccuracy,
+    SparseCategoricalAccuracy,
+    SparseTopKCategoricalAccuracy,
+    TopKCategoricalAccuracy,
+)
+from fastrnn.metrics.base import FunctionMetric, Metric
+from fastrnn.metrics.confusion import AUC, Precision, Recall
+from fastrnn.metrics.errors import (
+    MeanAbsoluteError,
+    MeanSquaredError,
+    Perplexity,
+    RootMeanSquaredError,
+)
+
+__all__ = [
+    "AUC",
+    "Accuracy",
+    "BinaryAccuracy",
+    "CategoricalAccuracy",
+    "FunctionMetric",
+    "MeanAbsoluteError",
+    "MeanSquaredError",
+    "Metric",
+    "Perplexity",
+    "Precision",
+    "Recall",
+    "RootMeanSquaredError",
+    "SparseCategoricalAccuracy",
+    "SparseTopKCategoricalAccuracy",
+    "TopKCategoricalAccuracy",
+    "get",
+    "get_all",
+]
+
+_NAMES: dict[str, type[Metric]] = {
+    "acc": Accuracy,
+    "accuracy": Accuracy,
+    "auc": AUC,
+    "binary_accuracy": BinaryAccuracy,
+    "categorical_accuracy": CategoricalAccuracy,
+    "mae": MeanAbsoluteError,
+    "mean_absolute_error": MeanAbsoluteError,
+    "mean_squared_error": MeanSquaredError,
+    "mse": MeanSquaredError,
+    "perplexity": Perplexity,
+    "precision": Precision,
+    "recall": Recall,
+    "root_mean_squared_error": RootMeanSquaredError,
+    "sparse_categorical_accuracy": SparseCategoricalAccuracy,
+    "sparse_top_k_categorical_accuracy": SparseTopKCategoricalAccuracy,
+    "top_k_categorical_accuracy": TopKCategoricalAccuracy,
+}
+
+
+def get(metric: str | Metric | Callable[..., Any], loss: Loss | None = None) -> Metric:
+    """Return the metric of that name, itself, or a `FunctionMetric` of a function.
+
+    Names take predictions to be what ``loss`` takes: logits, if it has ``from_logits``.
+    """
+    if isinstance(metric, Metric):
+        return metric
+    if isinstance(metric, str) and metric.lower() in _NAMES:
+        kind, from_logits = _NAMES[metric.lower()], loss is not None and loss.from_logits
+        if from_logits and issubclass(kind, Accuracy | Perplexity | AUC):
+            return kind(name=metric, from_logits=True)
+        return kind(name=metric)
+    if callable(metric) and not isinstance(metric, type):
+        return FunctionMetric(metric)
+    raise ValueError(
+        f"metrics: expected a Metric, a function or one of {sorted(_NAMES)}, got {metric!r}"
+    )
+
+
+def get_all(
+    metrics: Sequence[str | Metric | Callable[..., Any]], loss: Loss | None, taken: set[str]
+) -> list[Metric]:
+    """Return the metrics, numbering names that are ``taken`` already; it grows by theirs."""
+    if isinstance(metrics, str) or not isinstance(metrics, Sequence):
+        raise TypeError(f"metrics: expected a list, got {metrics!r}")
+    found = [get(metric, loss) for metric in metrics]
+    for metric in found:
+        base, number = metric.name, 0
+        while metric.name in taken:
+            number += 1
+            metric.name = f"{base}_{number}"
+        taken.add(metric.name)
+    return found

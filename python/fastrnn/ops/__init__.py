@@ -1,0 +1,94 @@
+"""The arithmetic that layers, losses and optimisers are made of.
+
+They call this package and no other, so that a second back end is a second package of this shape.
+Arrays come in as float32 or float64 and results are new arrays; only the optimisers' steps write,
+into the parameters and their own state.
+"""
+
+from fastrnn.functional import (
+    gru_backward,
+    gru_forward,
+    lstm_backward,
+    lstm_forward,
+    rnn_backward,
+    rnn_forward,
+)
+from fastrnn.ops.activations import (
+    ACTIVATIONS,
+    activation_backward,
+    activation_forward,
+    keeps_input,
+)
+from fastrnn.ops.dropout_masks import dropout, sequence_dropout
+from fastrnn.ops.embedding import embedding_backward, embedding_forward
+from fastrnn.ops.layer_norm import layer_norm_backward, layer_norm_forward
+from fastrnn.ops.linear import linear_backward, linear_forward
+from fastrnn.ops.losses import (
+    LossAndGradient,
+    RowLoss,
+    cross_entropy,
+    row_loss,
+    softmax_cross_entropy,
+)
+from fastrnn.ops.pooling import (
+    Pooled,
+    merge_backward,
+    merge_forward,
+    pool_backward,
+    pool_forward,
+)
+from fastrnn.ops.steps import (
+    FULL,
+    GAPS,
+    PREFIX,
+    count_steps,
+    differs,
+    gather_steps,
+    repeat_steps_backward,
+    scatter_steps,
+)
+from fastrnn.ops.updates import Clip, adam, global_norm, rmsprop, sgd
+
+__all__ = [
+    "ACTIVATIONS",
+    "FULL",
+    "GAPS",
+    "PREFIX",
+    "Clip",
+    "LossAndGradient",
+    "Pooled",
+    "RowLoss",
+    "activation_backward",
+    "activation_forward",
+    "adam",
+    "count_steps",
+    "cross_entropy",
+    "differs",
+    "dropout",
+    "embedding_backward",
+    "embedding_forward",
+    "gather_steps",
+    "global_norm",
+    "gru_backward",
+    "gru_forward",
+    "keeps_input",
+    "layer_norm_backward",
+    "layer_norm_forward",
+    "linear_backward",
+    "linear_forward",
+    "lstm_backward",
+    "lstm_forward",
+    "merge_backward",
+    "merge_forward",
+    "pool_backward",
+    "pool_forward",
+    "repeat_steps_backward",
+    "rmsprop",
+    "rnn_backward",
+    "rnn_forward",
+    "row_loss",
+    "scatter_steps",
+    "sequence_dropout",
+    "sgd",
+    "softmax_cross_entropy",
+]

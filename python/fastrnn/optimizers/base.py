@@ -1,0 +1,220 @@
+"""The base of all optimisers: learning rate, clipping, weight decay, state."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from fastrnn import _check, ops
+from fastrnn._typing import Array, Floating
+from fastrnn.optimizers.schedules import LearningRateSchedule
+
+
+class Optimizer:
+    """What all optimisers share: they change a model's parameters in place, from its gradients.
+
+    One's own overrides `update`, and `slots` if it remembers something of each parameter.
+
+    Parameters
+    ----------
+    learning_rate : float or LearningRateSchedule
+        A number may be set again at any time.
+    weight_decay : float, optional
+        Before each step p -= learning_rate * weight_decay * p (Loshchilov and Hutter 2019).
+    clipnorm : float, optional
+        Each gradient is scaled down to this norm where it is longer.
+    clipvalue : float, optional
+        Each number of a gradient is kept within +-clipvalue.
+    global_clipnorm : float, optional
+        All gradients are scaled down together where their joint norm is greater (Pascanu et al.
+        2013). At most one of the three can be given.
+
+    Attributes
+    ----------
+    iterations : int
+        How many steps were taken.
+    """
+
+    classes: ClassVar[dict[str, type[Optimizer]]] = {}
+    """Every optimiser class by its name: what a saved model's optimiser is made from."""
+
+    slots: tuple[str, ...] = ()
+    """The names of what is remembered for each parameter; zeros at first."""
+
+    def __init__(
+        self,
+        learning_rate: float | LearningRateSchedule,
+        *,
+        weight_decay: float | None = None,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+    ) -> None:
+        limits = {"clipnorm": clipnorm, "clipvalue": clipvalue, "global_clipnorm": global_clipnorm}
+        given = [name for name, limit in limits.items() if limit is not None]
+        if len(given) > 1:
+            raise ValueError(f"{', '.join(given)}: expected at most one of them")
+        self._learning_rate = self._checked_rate(learning_rate)
+        self.weight_decay = _optional("weight_decay", weight_decay)
+        self.clipnorm = _optional("clipnorm", clipnorm)
+        self.clipvalue = _optional("clipvalue", clipvalue)
+        self.global_clipnorm = _optional("global_clipnorm", global_clipnorm)
+        self.iterations = 0
+        self._undecayed: tuple[str, ...] = ()
+        self._state: dict[str, dict[str, Floating]] = {slot: {} for slot in self.slots}
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        Optimizer.classes[cls.__name__] = cls
+
+    # ---- to override -----------------------------------------------------------------------------
+
+    def update(
+        self,
+        params: list[Floating],
+        grads: list[Array],
+        state: dict[str, list[Floating]],
+        *,
+        learning_rate: float,
+        weight_decay: float,
+        grad_scale: float,
+        clip: ops.Clip,
+    ) -> None:
+        """Take one step on arrays of one type, in place.
+
+        Parameters
+        ----------
+        params, grads : list of array
+            The parameters and their gradients, which are to be multiplied by ``grad_scale`` and
+            then clipped.
+        state : dict of str to list of array
+            For each of the `slots` an array for each parameter.
+        """
+        raise NotImplementedError(f"{type(self).__name__}.update")
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments, as JSON can hold them."""
+        rate = self._learning_rate
+        return {
+            "learning_rate": rate.describe() if isinstance(rate, LearningRateSchedule) else rate,
+            "weight_decay": self.weight_decay,
+            "clipnorm": self.clipnorm,
+            "clipvalue": self.clipvalue,
+            "global_clipnorm": self.global_clipnorm,
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Optimizer:
+        """Make the optimiser that `get_config` describes."""
+        arguments = dict(config)
+        rate = arguments.get("learning_rate")
+        if isinstance(rate, Mapping):
+            arguments["learning_rate"] = LearningRateSchedule.from_description(rate)
+        return cls(**arguments)
+
+    # ---- given -----------------------------------------------------------------------------------
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate of the next step."""
+        rate = self._learning_rate
+        return float(rate(self.iterations)) if isinstance(rate, LearningRateSchedule) else rate
+
+    @learning_rate.setter
+    def learning_rate(self, value: float | LearningRateSchedule) -> None:
+        value = self._checked_rate(value)
+        if isinstance(self._learning_rate, LearningRateSchedule) and isinstance(value, float):
+            raise TypeError(
+                "learning_rate: the optimizer follows a schedule, its rate cannot be set to a "
+                "number; give another schedule"
+            )
+        self._learning_rate = value
+
+    @staticmethod
+    def _checked_rate(value: float | LearningRateSchedule) -> float | LearningRateSchedule:
+        if isinstance(value, LearningRateSchedule):
+            return value
+        return _check.real("learning_rate", value, minimum=0.0)
+
+    def exclude_from_weight_decay(self, var_names: Iterable[str]) -> None:
+        """Spare the parameters in whose names one of ``var_names`` is found, e.g. "bias"."""
+        self._undecayed = tuple(var_names)
+
+    def apply(self, parameters: Mapping[str, Floating], gradients: Mapping[str, Array]) -> None:
+        """Take one step; both mappings have the same names."""
+        learning_rate = self.learning_rate
+        self.iterations += 1
+        for slot in self._state.values():
+            for name, parameter in parameters.items():
+                if name not in slot:
+                    slot[name] = np.zeros_like(parameter)
+        groups = self._groups(parameters)
+        clip, grad_scale = self._clip(), 1.0
+        if clip[0] == "global_norm" and len(groups) > 1:
+            norms = [ops.global_norm([gradients[name] for name in names]) for names in groups]
+            grad_scale = _down_to(float(np.hypot.reduce(norms)), clip[1])
+            clip = ("none", 0.0)
+        for names, weight_decay in groups.items():
+            self.update(
+                [parameters[name] for name in names],
+                [gradients[name] for name in names],
+                {slot: [of[name] for name in names] for slot, of in self._state.items()},
+                learning_rate=learning_rate,
+                weight_decay=weight_decay,
+                grad_scale=grad_scale,
+                clip=clip,
+            )
+
+    def _groups(self, parameters: Mapping[str, Floating]) -> dict[tuple[str, ...], float]:
+        """Return what can be updated in one call (one type, one weight decay), and its decay."""
+        groups: dict[tuple[np.dtype[np.floating[Any]], float], list[str]] = {}
+        for name, parameter in parameters.items():
+            spared = any(re.search(word, name) for word in self._undecayed)
+            decay = 0.0 if spared or self.weight_decay is None else self.weight_decay
+            groups.setdefault((parameter.dtype, decay), []).append(name)
+        return {tuple(names): decay for (_, decay), names in groups.items()}
+
+    def _clip(self) -> ops.Clip:
+        if self.clipnorm:
+            return "norm", self.clipnorm
+        if self.clipvalue:
+            return "value", self.clipvalue
+        if self.global_clipnorm:
+            return "global_norm", self.global_clipnorm
+        return "none", 0.0
+
+    def state_dict(self) -> dict[str, Array]:
+        """Return what the next step depends on besides the constructor's arguments."""
+        state: dict[str, Array] = {"iterations": np.array(self.iterations, np.int64)}
+        if not isinstance(self._learning_rate, LearningRateSchedule):
+            state["learning_rate"] = np.array(self._learning_rate)
+        for slot, arrays in self._state.items():
+            state.update({f"{slot}/{name}": array.copy() for name, array in arrays.items()})
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Array]) -> None:
+        """Go on from where `state_dict` was taken."""
+        slots: dict[str, dict[str, Floating]] = {slot: {} for slot in self.slots}
+        for key, array in state.items():
+            slot, slash, name = key.partition("/")
+            if slash and slot in slots:
+                slots[slot][name] = np.array(array)
+            elif key not in ("iterations", "learning_rate"):
+                raise ValueError(f"state: {type(self).__name__} has no {key!r}")
+        if "iterations" not in state:
+            raise ValueError("state: 'iterations' is missing")
+        self.iterations, self._state = int(state["iterations"]), slots
+        if "learning_rate" in state:
+            self.learning_rate = float(state["learning_rate"])
+
+
+def _optional(name: str, value: float | None) -> float | None:
+    return None if value is None else _check.real(name, value, minimum=0.0)
+
+
+def _down_to(norm: float, limit: float) -> float:
+    """Return the factor that brings ``norm`` down to ``limit``; a norm that is not finite: NaN."""
+    return 1.0 if norm <= limit else limit / norm + (norm - norm)

@@ -1,0 +1,176 @@
+"""SGD, RMSprop, Adam and AdamW; their formulas are in ``cpp/kernels/optimizers.h``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastrnn import _check, ops
+from fastrnn._typing import Array, Floating
+from fastrnn.optimizers.base import Optimizer
+from fastrnn.optimizers.schedules import LearningRateSchedule
+
+
+class SGD(Optimizer):
+    """Gradient descent, with momentum: v = momentum * v - lr * g, p += v.
+
+    With ``nesterov`` p += momentum * v - lr * g (Sutskever et al. 2013). See `Optimizer` for the
+    other parameters.
+    """
+
+    def __init__(
+        self,
+        learning_rate: float | LearningRateSchedule = 0.01,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        self.momentum = _check.real("momentum", momentum, minimum=0.0)
+        if self.momentum > 1:
+            raise ValueError(f"momentum: expected a number in [0, 1], got {momentum!r}")
+        self.nesterov = bool(nesterov)
+        self.slots = ("momentum",) if self.momentum else ()
+        super().__init__(learning_rate, **kwargs)
+
+    def update(
+        self,
+        params: list[Floating],
+        grads: list[Array],
+        state: dict[str, list[Floating]],
+        **options: Any,
+    ) -> None:
+        """Take one step, in place."""
+        velocities = state.get("momentum", [])
+        ops.sgd(
+            params, grads, velocities, momentum=self.momentum, nesterov=self.nesterov, **options
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {**super().get_config(), "momentum": self.momentum, "nesterov": self.nesterov}
+
+
+class RMSprop(Optimizer):
+    """s = rho * s + (1 - rho) * g^2, p -= lr * g / sqrt(s + epsilon) (Hinton 2012).
+
+    ``centered`` subtracts the square of the gradients' running mean from s (Graves 2013); with
+    ``momentum`` the steps are summed: v = momentum * v + step, p -= v. See `Optimizer` for the
+    other parameters.
+    """
+
+    def __init__(
+        self,
+        learning_rate: float | LearningRateSchedule = 0.001,
+        rho: float = 0.9,
+        momentum: float = 0.0,
+        epsilon: float = 1e-7,
+        centered: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        self.rho = _check.fraction("rho", rho)
+        self.momentum = _check.real("momentum", momentum, minimum=0.0)
+        self.epsilon = _check.real("epsilon", epsilon, minimum=0.0)
+        self.centered = bool(centered)
+        self.slots = (
+            "velocity",
+            *(["average_gradient"] if self.centered else []),
+            *(["momentum"] if self.momentum else []),
+        )
+        super().__init__(learning_rate, **kwargs)
+
+    def update(
+        self,
+        params: list[Floating],
+        grads: list[Array],
+        state: dict[str, list[Floating]],
+        **options: Any,
+    ) -> None:
+        """Take one step, in place."""
+        ops.rmsprop(
+            params,
+            grads,
+            state["velocity"],
+            state.get("average_gradient", []),
+            state.get("momentum", []),
+            rho=self.rho,
+            momentum=self.momentum,
+            epsilon=self.epsilon,
+            **options,
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {
+            **super().get_config(),
+            "rho": self.rho,
+            "momentum": self.momentum,
+            "epsilon": self.epsilon,
+            "centered": self.centered,
+        }
+
+
+class Adam(Optimizer):
+    """Adam (Kingma and Ba 2014); with ``amsgrad`` that of Reddi et al. 2018.
+
+    Epsilon stands where Keras has it: beside the root of the uncorrected second moment. See
+    `Optimizer` for the other parameters.
+    """
+
+    def __init__(
+        self,
+        learning_rate: float | LearningRateSchedule = 0.001,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-7,
+        amsgrad: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        self.beta_1 = _check.fraction("beta_1", beta_1)
+        self.beta_2 = _check.fraction("beta_2", beta_2)
+        self.epsilon = _check.real("epsilon", epsilon, minimum=0.0)
+        self.amsgrad = bool(amsgrad)
+        self.slots = ("momentum", "velocity", *(["velocity_hat"] if self.amsgrad else []))
+        super().__init__(learning_rate, **kwargs)
+
+    def update(
+        self,
+        params: list[Floating],
+        grads: list[Array],
+        state: dict[str, list[Floating]],
+        **options: Any,
+    ) -> None:
+        """Take one step, in place."""
+        ops.adam(
+            params,
+            grads,
+            state["momentum"],
+            state["velocity"],
+            state.get("velocity_hat", []),
+            step=self.iterations,
+            beta_1=self.beta_1,
+            beta_2=self.beta_2,
+            epsilon=self.epsilon,
+            **options,
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {
+            **super().get_config(),
+            "beta_1": self.beta_1,
+            "beta_2": self.beta_2,
+            "epsilon": self.epsilon,
+            "amsgrad": self.amsgrad,
+        }
+
+
+class AdamW(Adam):
+    """`Adam` with a weight decay of 0.004 unless given (Loshchilov and Hutter 2019)."""
+
+    def __init__(
+        self,
+        learning_rate: float | LearningRateSchedule = 0.001,
+        weight_decay: float = 0.004,
+        **kwargs: Any,
+    ) -> None:
+        weight_decay = _check.real("weight_decay", weight_decay, minimum=0.0)
+        super().__init__(learning_rate, weight_decay=weight_decay, **kwargs)

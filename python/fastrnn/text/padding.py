@@ -1,0 +1,71 @@
+"""Sequences of different lengths as one array."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from fastrnn import _check
+from fastrnn._typing import Array
+
+
+def pad_sequences(
+    sequences: Iterable[Any],
+    maxlen: int | None = None,
+    dtype: npt.DTypeLike = "int32",
+    padding: Literal["pre", "post"] = "pre",
+    truncating: Literal["pre", "post"] = "pre",
+    value: Any = 0.0,
+) -> Array:
+    """Return the sequences as an array [N, maxlen, ...], padded and cut; Keras's function.
+
+    Parameters
+    ----------
+    sequences : iterable of sequences [T_i] or [T_i, ...]
+        They may be empty.
+    maxlen : int, optional
+        How many steps each gets; by default as many as the longest has.
+    dtype : dtype
+        Of the array. ``object`` is needed for strings.
+    padding : {"pre", "post"}
+        Whether ``value`` is put before or after a short sequence.
+    truncating : {"pre", "post"}
+        Whether a long one loses its beginning or its end.
+    value : number
+        What is put in.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the sequences are no sequences, their steps are of different shapes, or an option is
+        unknown.
+    """
+    for name, option in (("padding", padding), ("truncating", truncating)):
+        _check.choice(name, option, ("pre", "post"))
+    if isinstance(value, str) and np.dtype(dtype) != object:
+        raise ValueError(f"dtype: expected object for a value that is a string, got {dtype}")
+    rows = list(sequences)
+    for i, row in enumerate(rows):
+        if not hasattr(row, "__len__") or isinstance(row, str):
+            raise TypeError(f"sequences[{i}]: expected a sequence, got {row!r}")
+    steps = max(map(len, rows), default=0)
+    steps = steps if maxlen is None else _check.positive_int("maxlen", maxlen)
+    shape = next((np.shape(row)[1:] for row in rows if len(row)), ())
+    padded = np.full((len(rows), steps, *shape), value, dtype)
+    for i, row in enumerate(rows):
+        if not len(row):
+            continue
+        kept = np.asarray(row[-steps:] if truncating == "pre" else row[:steps], dtype)
+        if kept.shape[1:] != shape:
+            raise ValueError(
+                f"sequences[{i}]: expected steps of shape {shape}, as the first ones have, got "
+                f"{kept.shape[1:]}"
+            )
+        if padding == "pre":
+            padded[i, steps - len(kept) :] = kept
+        else:
+            padded[i, : len(kept)] = kept
+    return padded

@@ -1,0 +1,295 @@
+"""What models are trained with: compile, fit, evaluate, predict, in Keras's words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from fastrnn import _check, losses, metrics, optimizers, prediction, training
+from fastrnn._trainable import Trainable
+from fastrnn._typing import Floating
+from fastrnn.callbacks import Callback, History, tell
+from fastrnn.data import Batches, as_batches
+
+
+class Trainer(Trainable):
+    """The base of models: all that has to do with training.
+
+    Attributes
+    ----------
+    loss, optimizer : Loss and Optimizer, or None before `compile`
+    metrics, weighted_metrics : list of Metric
+        The second ones take sample weights into account.
+    history : History
+        What the last `fit` returned, or was about to when an error ended it.
+    stop_training : bool
+        A callback sets it to end `fit` after the batch.
+    """
+
+    def __init__(self) -> None:
+        self.loss: losses.Loss | None = None
+        self.optimizer: optimizers.Optimizer | None = None
+        self.metrics: list[metrics.Metric] = []
+        self.weighted_metrics: list[metrics.Metric] = []
+        self.history = History()
+        self.stop_training = False
+
+    # ---- compile ---------------------------------------------------------------------------------
+
+    def compile(
+        self,
+        optimizer: str | optimizers.Optimizer = "rmsprop",
+        loss: str | losses.Loss | Callable[..., Any] | None = None,
+        metrics: Sequence[str | metrics.Metric | Callable[..., Any]] | None = None,
+        weighted_metrics: Sequence[str | metrics.Metric | Callable[..., Any]] | None = None,
+    ) -> None:
+        """Say what is minimised, how, and what is shown besides.
+
+        Parameters
+        ----------
+        optimizer : Optimizer or {"adam", "adamw", "rmsprop", "sgd"}
+            A name stands for the defaults.
+        loss : Loss, str or function
+            A name, such as "binary_crossentropy" or "mse", stands for the defaults, which take
+            probabilities: those of a model that ends in sigmoid or softmax. A function: see
+            `fastrnn.losses.FunctionLoss`.
+        metrics : sequence of Metric, str or function
+            What is computed besides the loss, e.g. "accuracy"; masks count, sample weights do not.
+        weighted_metrics : sequence of Metric, str or function
+            The same, and sample weights count.
+        """
+        if loss is None:
+            raise ValueError("loss: expected a Loss, a name or a function, got None")
+        self.optimizer, self.loss = optimizers.get(optimizer), losses.get(loss)
+        taken = {"loss"}
+        self.metrics = _metrics(metrics or [], self.loss, taken)
+        self.weighted_metrics = _metrics(weighted_metrics or [], self.loss, taken)
+
+    @property
+    def all_metrics(self) -> list[metrics.Metric]:
+        """The metrics and the weighted ones."""
+        return [*self.metrics, *self.weighted_metrics]
+
+    def need_optimizer(self) -> optimizers.Optimizer:
+        """Return the optimiser, or say that there is none."""
+        if self.optimizer is None:
+            raise RuntimeError("the model has no optimizer yet: call compile() first")
+        return self.optimizer
+
+    def need_loss(self) -> losses.Loss:
+        """Return the loss, or say that there is none."""
+        if self.loss is None:
+            raise RuntimeError("the model has no loss yet: call compile() first")
+        return self.loss
+
+    # ---- all of the data -------------------------------------------------------------------------
+
+    def fit(
+        self,
+        x: Any,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: int | str = "auto",
+        callbacks: Sequence[Callback] | None = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: bool = True,
+        class_weight: Mapping[int, float] | None = None,
+        sample_weight: Any = None,
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
+    ) -> History:
+        """Train on all of the data, ``epochs`` times.
+
+        Ctrl-C ends the epoch after the batch at work and then the training; a second one raises
+        KeyboardInterrupt.
+
+        Parameters
+        ----------
+        x : array [N, ...], list of N sequences, or an iterable of batches when ``y`` is None
+            Sequences of different lengths ([T_i] or [T_i, F]) share batches by length, are padded
+            and masked: see `fastrnn.data.RaggedBatches`. Batches are tuples (x, y) or (x, y,
+            sample_weight) or `fastrnn.data.Batch`; they are gone through once an epoch, in their
+            own order. Stateful layers begin each epoch with zeros.
+        y : array [N, ...], or list of N sequences, optional
+            The targets.
+        batch_size : int, optional
+            How many rows a step takes; 32 by default.
+        epochs, initial_epoch : int
+            Epochs ``initial_epoch .. epochs - 1`` are run.
+        verbose : {"auto", 0, 1, 2}
+            0 shows nothing, 1 a bar, 2 a line for each epoch; "auto" a bar on a terminal and lines
+            elsewhere.
+        callbacks : sequence of Callback, optional
+            Called at the loop's turning points.
+        validation_split : float
+            This fraction of the rows, from the end, is left out of training and evaluated after
+            each epoch.
+        validation_data : (x, y), (x, y, sample_weight) or an iterable of batches, optional
+            Evaluated after each epoch.
+        shuffle : bool
+            Take the rows in a new random order in each epoch.
+        class_weight : dict of int to float, optional
+            What samples of a class count in the loss; 1 for those that are not named. Multiplied
+            with the sample weights.
+        sample_weight : array [N] or [N, T], or list of N sequences, optional
+            What each sample, or each step of it, counts in the loss.
+        steps_per_epoch : int, optional
+            How many batches an epoch has: the next one goes on where it ended. By default all.
+        validation_steps, validation_batch_size : int, optional
+            The same for the evaluation, which begins anew each time.
+
+        Returns
+        -------
+        History
+            ``history.history`` has each epoch's figures.
+        """
+        self.need_optimizer()
+        size = 32 if batch_size is None else batch_size
+        split = _check.fraction("validation_split", validation_split)
+        batches = as_batches(x, y, size, sample_weight=sample_weight, shuffle=shuffle)
+        validation = None
+        if validation_data is not None:
+            validation = _validation(validation_data, validation_batch_size or size)
+        elif split:
+            if y is None or not hasattr(batches, "split"):
+                raise ValueError("validation_split: needs arrays x and y, got batches")
+            batches, validation = batches.split(split)
+        return training.fit(
+            self,
+            training.Plan(
+                batches,
+                epochs=_check.positive_int("epochs", epochs),
+                initial_epoch=initial_epoch,
+                steps_per_epoch=_optional("steps_per_epoch", steps_per_epoch),
+                validation=validation,
+                validation_steps=_optional("validation_steps", validation_steps),
+                class_weight=None if class_weight is None else _class_weight(class_weight),
+                callbacks=list(callbacks or ()),
+                verbose=verbose,
+            ),
+        )
+
+    def evaluate(
+        self,
+        x: Any,
+        y: Any = None,
+        batch_size: int | None = None,
+        *,
+        sample_weight: Any = None,
+        steps: int | None = None,
+        callbacks: Sequence[Callback] | None = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """Return the loss over all of the data; with metrics a list of it and them, or all by name.
+
+        ``x``, ``y`` and ``sample_weight`` as in `fit`. The loss is the mean over all rows (samples,
+        or their steps) that are not masked, however they are batched. Stateful layers begin with
+        zeros and are left as they were.
+        """
+        size = 32 if batch_size is None else batch_size
+        batches = as_batches(x, y, size, sample_weight=sample_weight)
+        every = list(callbacks or ())
+        tell(every, "set_model", self)
+        figures = training.evaluate(self, batches, every, _optional("steps", steps))
+        return _figures(figures, return_dict)
+
+    def predict(
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        *,
+        steps: int | None = None,
+        callbacks: Sequence[Callback] | None = None,
+    ) -> Any:
+        """Return the outputs for all rows of ``x``; stateful layers go on from call to call.
+
+        Parameters
+        ----------
+        x : array [N, ...], list of N sequences, or an iterable of batches
+            As in `fit`.
+        batch_size : int, optional
+            How many rows are run together; 32 by default. It does not change the outputs' bits.
+        steps : int, optional
+            How many batches of an iterable are taken; by default all.
+
+        Returns
+        -------
+        array [N, ...] or list of N arrays [T_i, ...]
+            A list where ``x`` has sequences of different lengths and each step an output.
+        """
+        size = 32 if batch_size is None else batch_size
+        return prediction.predict(self, x, size, list(callbacks or ()), _optional("steps", steps))
+
+    # ---- one batch -------------------------------------------------------------------------------
+
+    def train_on_batch(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        class_weight: Mapping[int, float] | None = None,
+        *,
+        return_dict: bool = False,
+    ) -> Any:
+        """Take one step on one batch: arrays, lists of sequences, or a `fastrnn.data.Batch`.
+
+        Returns
+        -------
+        float, list or dict
+            The batch's loss before the step; with metrics a list of it and them; with
+            ``return_dict`` all by name.
+        """
+        averages = training.Averages(self)
+        weights = None if class_weight is None else _class_weight(class_weight)
+        averages.update(training.train_step(self, _one_batch(x, y, sample_weight), weights))
+        return _figures(averages.result(), return_dict)
+
+    def test_on_batch(
+        self, x: Any, y: Any = None, sample_weight: Any = None, *, return_dict: bool = False
+    ) -> Any:
+        """Return one batch's loss and metrics, as `train_on_batch` does, without a step."""
+        averages = training.Averages(self)
+        averages.update(training.test_step(self, _one_batch(x, y, sample_weight)))
+        return _figures(averages.result(), return_dict)
+
+    def predict_on_batch(self, x: Any) -> Floating:
+        """Return the output for one batch; that of sequences is padded with zeros."""
+        return prediction.predict_on_batch(self, _one_batch(x, None, None))
+
+
+_metrics = metrics.get_all
+
+
+def _one_batch(x: Any, y: Any, sample_weight: Any) -> Any:
+    return x if y is None and hasattr(x, "reset") else (x, y, sample_weight)
+
+
+def _validation(data: Any, batch_size: int) -> Batches:
+    if isinstance(data, tuple) and len(data) in (2, 3):
+        weight = data[2] if len(data) == 3 else None
+        return as_batches(data[0], data[1], batch_size, sample_weight=weight)
+    return as_batches(data, None, batch_size)
+
+
+def _class_weight(class_weight: Mapping[int, float]) -> dict[int, float]:
+    if not isinstance(class_weight, Mapping):
+        raise TypeError(f"class_weight: expected a dict, got {class_weight!r}")
+    return {
+        int(label): _check.real(f"class_weight[{label!r}]", weight)
+        for label, weight in class_weight.items()
+    }
+
+
+def _optional(name: str, value: int | None) -> int | None:
+    return None if value is None else _check.positive_int(name, value)
+
+
+def _figures(figures: dict[str, float], return_dict: bool) -> Any:
+    if return_dict:
+        return figures
+    values = list(figures.values())
+    return values[0] if len(values) == 1 else values

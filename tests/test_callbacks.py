@@ -1,0 +1,325 @@
+"""Callbacks: their hooks, and what each of the given ones does."""
+
+import builtins
+import csv
+import math
+
+import numpy as np
+import pytest
+
+import fastrnn
+from fastrnn import SGD, Dense, Sequential
+from fastrnn.callbacks import (
+    Callback,
+    CSVLogger,
+    EarlyStopping,
+    LambdaCallback,
+    LearningRateScheduler,
+    ModelCheckpoint,
+    ReduceLROnPlateau,
+    TensorBoard,
+    TerminateOnNaN,
+)
+from fastrnn.optimizers.schedules import ExponentialDecay
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    fastrnn.set_seed(0)
+
+
+X = np.random.default_rng(0).normal(size=(20, 3))
+Y = X @ [1.0, -2.0, 0.5]
+
+
+def line(rate=0.1):
+    model = Sequential([Dense(1)])
+    model.compile(SGD(rate), "mse", metrics=["mae"])
+    return model
+
+
+def fit(model, *callbacks, epochs=1, **options):
+    options = {"batch_size": 10, "verbose": 0, "callbacks": callbacks, **options}
+    return model.fit(X, Y, epochs=epochs, **options)
+
+
+class Pretend(Callback):
+    """Puts made figures into the logs, before the callbacks that watch them."""
+
+    def __init__(self, **figures):
+        self.figures = figures
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs.update({name: values[epoch] for name, values in self.figures.items()})
+
+
+class Recorder(Callback):
+    """The names of the hooks that were called."""
+
+    def __init__(self):
+        self.calls = []
+
+    def __getattribute__(self, name):
+        if name.startswith("on_"):
+            self.calls.append(name.removeprefix("on_"))
+        return super().__getattribute__(name)
+
+
+# ---- hooks ---------------------------------------------------------------------------------------
+
+
+def test_callbacks_are_called_at_the_turning_points():
+    recorder, model = Recorder(), line()
+    fit(model, recorder, validation_data=(X[:5], Y[:5]))
+    batch = ["train_batch_begin", "batch_begin", "train_batch_end", "batch_end"]
+    assert recorder.calls == [
+        *("train_begin", "epoch_begin", *batch, *batch),
+        *("test_begin", "test_batch_begin", "test_batch_end", "test_end"),
+        *("epoch_end", "train_end"),
+    ]
+    recorder.calls.clear()
+    model.evaluate(X, Y, callbacks=[recorder])
+    assert recorder.calls == ["test_begin", "test_batch_begin", "test_batch_end", "test_end"]
+    recorder.calls.clear()
+    model.predict(X, callbacks=[recorder])
+    assert recorder.calls == [
+        *("predict_begin", "predict_batch_begin", "predict_batch_end", "predict_end")
+    ]
+
+
+def test_a_callback_from_functions_is_called_with_the_hooks_arguments():
+    seen = []
+    tell = LambdaCallback(
+        on_epoch_begin=lambda epoch, logs=None: seen.append(epoch),
+        on_batch_end=lambda batch, logs: seen.append((batch, list(logs))),
+    )
+    fit(line(), tell)
+    assert seen == [0, (0, ["loss"]), (1, ["loss"])]
+    with pytest.raises(TypeError, match="on_lunch: expected one of the hooks on_train_begin"):
+        LambdaCallback(on_lunch=print)
+
+
+def test_what_a_callback_adds_to_the_logs_stands_in_the_history():
+    history = fit(line(), Pretend(weather=[1.0, 2.0]), epochs=2)
+    assert history.history["weather"] == [1.0, 2.0]
+
+
+# ---- early stopping ------------------------------------------------------------------------------
+
+
+def test_early_stopping_waits_and_puts_the_best_parameters_back(capsys):
+    weights, model = [], line()
+    keep = LambdaCallback(on_epoch_end=lambda *_: weights.append(model.get_weights()[0]))
+    stop = EarlyStopping("val_loss", patience=2, restore_best_weights=True, verbose=1)
+    losses = [5.0, 3.0, 4.0, 3.5, 1.0]
+    history = fit(model, Pretend(val_loss=losses), keep, stop, epochs=5)
+    assert history.epoch == [0, 1, 2, 3]
+    assert (stop.best, stop.best_epoch, stop.stopped_epoch) == (3.0, 1, 3)
+    assert np.array_equal(model.get_weights()[0], weights[1])
+    assert history.complete
+    assert "Epoch 4: early stopping" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "figures", "epochs"),
+    [
+        ({"monitor": "loss"}, {"loss": [3, 2, 2.5, 1]}, 3),
+        ({"monitor": "val_mae"}, {"val_mae": [3, 2, 2.5, 1]}, 3),
+        ({"monitor": "up", "mode": "max"}, {"up": [1, 2, 1.5, 3]}, 3),
+        ({"monitor": "loss", "min_delta": 0.5}, {"loss": [3, 2.8, 2.2, 1]}, 2),
+        ({"monitor": "loss", "patience": 2}, {"loss": [3, 4, 5, 1]}, 3),
+        ({"monitor": "loss", "baseline": 2.0, "patience": 2}, {"loss": [3, 4, 5, 1]}, 2),
+        ({"monitor": "loss", "start_from_epoch": 2}, {"loss": [1, 2, 3, 4]}, 4),
+    ],
+)
+def test_early_stopping_stops_after_as_many_epochs_as_keras(options, figures, epochs):
+    history = fit(line(), Pretend(**figures), EarlyStopping(**options), epochs=4)
+    assert len(history.epoch) == epochs
+
+
+@pytest.mark.parametrize("callback", [EarlyStopping, ReduceLROnPlateau])
+def test_a_figure_that_is_not_there_is_named(callback):
+    with pytest.raises(ValueError, match=r"watches 'val_loss', but there are only \['loss'"):
+        fit(line(), callback())
+
+
+def test_whether_more_is_better_must_be_known():
+    with pytest.raises(ValueError, match="mode: whether more of 'up' is better is not known"):
+        fit(line(), Pretend(up=[1, 2]), EarlyStopping("up"), epochs=2)
+    with pytest.raises(ValueError, match="mode: expected"):
+        EarlyStopping(mode="best")
+
+
+def test_a_loss_of_nan_ends_the_training(capsys):
+    model = line(rate=1e200)
+    with np.errstate(all="ignore"):
+        history = fit(model, TerminateOnNaN(), epochs=50)
+    assert len(history.epoch) < 50
+    assert not math.isfinite(history.history["loss"][-1])
+    assert "training ends" in capsys.readouterr().out
+
+
+# ---- learning rates ------------------------------------------------------------------------------
+
+
+def test_the_learning_rate_is_set_before_each_epoch():
+    rates, model = [], line()
+    note = LambdaCallback(on_batch_end=lambda *_: rates.append(model.optimizer.learning_rate))
+    schedule = LearningRateScheduler(lambda epoch, rate: rate / 2 if epoch else rate)
+    history = fit(model, schedule, note, epochs=3)
+    assert rates == [0.1, 0.1, 0.05, 0.05, 0.025, 0.025]
+    assert history.history["learning_rate"] == [0.1, 0.05, 0.025]
+    with pytest.raises(TypeError, match="the rate that schedule returned"):
+        fit(line(), LearningRateScheduler(lambda epoch, rate: "slow"))
+    model = line(ExponentialDecay(0.1, 10, 0.5))
+    with pytest.raises(TypeError, match="follows a schedule"):
+        fit(model, LearningRateScheduler(lambda epoch, rate: 0.1))
+
+
+def test_the_learning_rate_falls_on_a_plateau_and_rests_for_the_cooldown(capsys):
+    losses = [3, 3, 3, 3, 3, 3, 2, 2, 2]
+    reduce = ReduceLROnPlateau("loss", factor=0.1, patience=2, cooldown=1, min_lr=0.005, verbose=1)
+    model = line()
+    history = fit(model, Pretend(loss=losses), reduce, epochs=9)
+    rates = history.history["learning_rate"]
+    # Two epochs are waited for after the first, which is the best; the one of rest counts again at
+    # its end, as in Keras.
+    assert rates == pytest.approx([0.1] * 3 + [0.01] * 2 + [0.005] * 4)
+    assert model.optimizer.learning_rate == 0.005
+    assert "from 0.1 to 0.01" in capsys.readouterr().out
+
+
+# ---- files ---------------------------------------------------------------------------------------
+
+
+def test_a_checkpoint_is_written_each_epoch_or_only_when_better(tmp_path):
+    model = line()
+    every = ModelCheckpoint(tmp_path / "a" / "{epoch:02d}-{loss:.0f}.safetensors")
+    best = ModelCheckpoint(tmp_path / "best", "loss", save_best_only=True, save_weights_only=True)
+    losses = [5.0, 3.0, 4.0]
+    weights = []
+    keep = LambdaCallback(on_epoch_end=lambda *_: weights.append(model.get_weights()[0]))
+    fit(model, Pretend(loss=losses), keep, every, best, epochs=3)
+    names = sorted(path.name for path in (tmp_path / "a").iterdir())
+    assert names == ["01-5.safetensors", "02-3.safetensors", "03-4.safetensors"]
+    loaded = Sequential.load(tmp_path / "best")
+    assert np.array_equal(loaded.get_weights()[0], weights[1])
+    assert loaded.optimizer is None
+    whole = Sequential.load(tmp_path / "a" / "03-4.safetensors")
+    assert whole.optimizer.iterations == 6
+    assert whole.evaluate(X, Y) == model.evaluate(X, Y)
+
+
+def test_a_checkpoint_can_be_written_after_some_batches(tmp_path):
+    fit(line(), ModelCheckpoint(tmp_path / "{epoch}-{loss:.3f}", save_freq=3), epochs=3)
+    assert sorted(p.name[0] for p in tmp_path.iterdir()) == ["2", "3"]
+
+
+def test_a_checkpoint_that_cannot_be_written_is_an_error_before_the_first_epoch(tmp_path):
+    model = line()
+    model.compile("sgd", lambda y, p: ((p[:, 0] - y) ** 2, 2 * (p - y[:, None])))
+    with pytest.raises(ValueError, match="a function cannot be saved"):
+        fit(model, ModelCheckpoint(tmp_path / "m"))
+    assert model.optimizer.iterations == 0
+    fit(model, ModelCheckpoint(tmp_path / "m", save_weights_only=True))
+    assert (tmp_path / "m").exists()
+    with pytest.raises(ValueError, match=r"asks for 'val_loss', but there are only epoch and"):
+        fit(line(), ModelCheckpoint(tmp_path / "{val_loss}"))
+
+
+def test_the_csv_file_has_a_line_for_each_epoch_at_once(tmp_path):
+    path = tmp_path / "log.csv"
+    lines = []
+    read = LambdaCallback(on_epoch_end=lambda *_: lines.append(path.read_text().count("\n")))
+    history = fit(line(), CSVLogger(path), read, epochs=3)
+    assert lines == [2, 3, 4]
+    with open(path, newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["0", "1", "2"]
+    assert [float(row["loss"]) for row in rows] == history.history["loss"]
+    fit(line(), CSVLogger(path, append=True), epochs=2)
+    assert path.read_text().count("loss") == 1
+    assert path.read_text().count("\n") == 6
+    fit(line(), CSVLogger(path, separator=";"))
+    assert path.read_text().startswith("epoch;loss;mae")
+
+
+class FakeWriter:
+    """What the callback uses of tensorboardX.SummaryWriter."""
+
+    made = {}  # noqa: RUF012
+
+    def __init__(self, folder):
+        self.scalars, self.closed = [], False
+        FakeWriter.made[folder.rsplit("/", 1)[1]] = self
+
+    def add_scalar(self, tag, value, step):
+        self.scalars.append((tag, step))
+
+    def flush(self):
+        pass
+
+    def close(self):
+        self.closed = True
+
+
+def test_tensorboard_gets_the_figures_side_by_side(tmp_path, monkeypatch):
+    import sys
+    import types
+
+    package = types.SimpleNamespace(SummaryWriter=FakeWriter)
+    monkeypatch.setitem(sys.modules, "tensorboardX", package)
+    fit(line(), TensorBoard(tmp_path, update_freq=2), epochs=2, validation_data=(X, Y))
+    train, validation = FakeWriter.made["train"], FakeWriter.made["validation"]
+    assert train.scalars == [
+        *(("batch_loss", 2), ("epoch_loss", 0), ("epoch_mae", 0)),
+        *(("batch_loss", 4), ("epoch_loss", 1), ("epoch_mae", 1)),
+    ]
+    assert validation.scalars == [
+        *(("epoch_loss", 0), ("epoch_mae", 0), ("epoch_loss", 1), ("epoch_mae", 1))
+    ]
+    assert train.closed
+    assert validation.closed
+
+
+def test_tensorboard_writes_files_with_the_real_package(tmp_path):
+    pytest.importorskip("tensorboardX")
+    fit(line(), TensorBoard(tmp_path), epochs=2)
+    assert list((tmp_path / "train").glob("events*"))
+
+
+@pytest.mark.parametrize(
+    ("extra", "use"),
+    [
+        ("tensorboard", lambda: fit(line(), TensorBoard("unused"))),
+        ("plot", lambda: fit(line()).plot()),
+    ],
+)
+def test_a_missing_package_names_its_pip_line(extra, use, monkeypatch):
+    real = builtins.__import__
+
+    def without(name, *arguments, **options):
+        if name.partition(".")[0] in ("tensorboardX", "matplotlib"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name.partition(".")[0])
+        return real(name, *arguments, **options)
+
+    monkeypatch.setattr("importlib.import_module", lambda name: without(name))
+    with pytest.raises(ImportError, match=rf"pip install 'fastrnn\[{extra}\]'"):
+        use()
+
+
+# ---- the history ---------------------------------------------------------------------------------
+
+
+def test_the_history_plots_training_and_validation(tmp_path):
+    pytest.importorskip("matplotlib")
+    history = fit(line(), epochs=3, validation_split=0.5)
+    figure = history.plot()
+    assert [axes.get_title() for axes in figure.axes] == ["loss", "mae"]
+    curves = figure.axes[0].get_lines()
+    assert [curve.get_label() for curve in curves] == ["training", "validation"]
+    assert curves[1].get_ydata().tolist() == history.history["val_loss"]
+    figure.savefig(tmp_path / "curve.png")
+    assert math.isclose(curves[0].get_xdata()[0], 1)
+    with pytest.raises(ValueError, match="at least one epoch"):
+        fastrnn.callbacks.History().plot()
