@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from peers import Runner
-from workload import GATES, Array, ragged_lengths
+from workload import Array, ragged_lengths
 
 
 @dataclass(frozen=True)
@@ -41,16 +41,6 @@ class Model:
         if not self.ragged:
             return (self.steps,) * self.batch
         return tuple(sorted(ragged_lengths(self.steps, self.batch), reverse=True))
-
-    @property
-    def flops(self) -> float:
-        """Of the products of one forward pass: the recurrent layers' and the last one's."""
-        directions = 2 if self.bidirectional else 1
-        total, columns = 0, self.embedding
-        for _ in range(self.layers):
-            total += 2 * GATES["lstm"] * self.hidden * (columns + self.hidden) * directions
-            columns = self.hidden * directions
-        return float(sum(self.lengths) * (total + 2 * columns * self.classes))
 
 
 # The sizes of Lample et al., "Neural Architectures for Named Entity Recognition" (2016), without

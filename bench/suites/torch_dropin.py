@@ -1,30 +1,42 @@
 """fastrnn.torch against torch.nn: the recurrent layers, then the training steps of two models.
 
-The layers' shapes and lengths are those of the suites ``layers`` and ``ragged``. A packed sequence
-is also held against the padded one, both with the drop-in: it must not be slower. A model makes two
-rows, its recurrent layers alone and its whole step, and with them the share of the step that the
-recurrent layers take on either side: the rest is PyTorch's on both.
+The layers' shapes and lengths are those of the suites ``layers`` and ``ragged``. Beside torch.nn:
+
+- ``padding`` holds a PackedSequence against the padded batch, both with the drop-in: it must not be
+  slower, not even where next to nothing is padded.
+- ``call`` and ``call + backward`` hold the drop-in against ``functional`` where the work is small:
+  what it takes longer is its way through torch.
+
+A model makes two rows, its recurrent layers alone and its whole step, and with them the share of
+the step that the recurrent layers take on either side: the rest is PyTorch's on both.
 """
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from measure import Bench, measure
-from peers import Duel, Peer, Runner, check_values
+from peers import Duel, Peer, Runner, check_values, ours
 from suites import Case, Context, Row, Suite, duels, layers, ragged
 from torch_models import LANGUAGE_MODEL, TAGGER, Model, TorchModel
 from workload import Data, Workload
+
+SMALL = (10, 1, 32, 32)  # T, B, I, H
 
 
 def cases(context: Context) -> list[Case]:
     torch = next((peer for peer in context.peers if peer.name == "torch"), None)
     if torch is None:
         return []
-    works = [*layers.works(context), *ragged.works(context)]
-    found = [layer_case(context, torch, work) for work in works]
-    return found + [model_case(context, model) for model in (TAGGER, LANGUAGE_MODEL)]
+    dense, packed = layers.works(context), ragged.works(context)
+    return [
+        *(layer_case(context, torch, work) for work in (*dense, *packed)),
+        *(padding_case(context, work) for work in (*packed, *map(hardly_padded, packed))),
+        *(call_case(context, cell, mode) for cell in layers.CELLS for mode in CALLS),
+        *(model_case(context, model) for model in (TAGGER, LANGUAGE_MODEL)),
+    ]
 
 
 def layer_case(context: Context, torch: Peer, work: Workload) -> Case:
@@ -34,19 +46,75 @@ def layer_case(context: Context, torch: Peer, work: Workload) -> Case:
         from peers.drop_in import DropIn
 
         data = Data.random(work)
-        peers = torch.training(work, data, context.threads)
-        ours, *padded = DropIn().training(work, data, context.threads)
-        for peer in (*peers, *padded):
-            yield Duel(ours, peer)
+        for peer in torch.training(work, data, context.threads):
+            yield Duel(DropIn().training(work, data, context.threads)[0], peer)
 
+    return _training(work, "training" if work.lengths is None else "packed", context, build)
+
+
+def padding_case(context: Context, work: Workload) -> Case:
+    """Training on the same sequences packed and padded, both made beforehand."""
+
+    def build() -> Iterable[Duel]:
+        from peers.drop_in import DropIn
+
+        yield Duel(*DropIn().packed_and_padded(work, Data.random(work), context.threads))
+
+    case = _training(work, "padding", context, build)
+    return replace(case, label=f"{work.label} {work.valid_share:.0%}")
+
+
+def hardly_padded(work: Workload) -> Workload:
+    """All sequences as long as the longest but one, which is a step shorter."""
+    return replace(work, lengths=(work.steps,) * (work.batch - 1) + (work.steps - 1,))
+
+
+def _training(
+    work: Workload, mode: str, context: Context, build: Callable[[], Iterable[Duel]]
+) -> Case:
     return Case(
         label=work.label,
         series=work.cell,
-        mode="training" if work.lengths is None else "packed",
+        mode=mode,
         dtype=work.dtype,
         threads=context.threads,
         rows=duels(build),
         flops=3 * work.flops,
+        steps=work.steps,
+    )
+
+
+CALLS = ("call", "call + backward")
+
+
+def call_case(context: Context, cell: str, mode: str) -> Case:
+    """What the drop-in takes longer than the functional form, in microseconds."""
+    work, threads = Workload(cell, *SMALL), context.threads
+
+    def duel() -> Duel:
+        from peers.drop_in import DropIn
+
+        data, drop_in = Data.random(work), DropIn()
+        if mode == CALLS[0]:
+            (runner,) = drop_in.inference(work, data, threads)
+            return Duel(runner, ours.functional_inference(work, data, threads))
+        (runner,) = drop_in.training(work, data, threads)
+        return Duel(runner, ours.training(work, data, threads))
+
+    def rows(case: Case, bench: Bench) -> Iterator[Row]:
+        both = duel()
+        error = check_values(both, case.dtype)
+        measured = measure(both, bench, case.dtype, case.threads)
+        over = statistics.median(pair.ours - pair.peer for pair in measured.counted) * 1e6
+        yield _row(case, both, measured.as_json(), largest_difference=error, over_us=over)
+
+    return Case(
+        label=work.label,
+        series=cell,
+        mode=mode,
+        dtype=work.dtype,
+        threads=threads,
+        rows=rows,
         steps=work.steps,
     )
 
@@ -68,14 +136,13 @@ def model_case(context: Context, model: Model) -> Case:
             both = duel(runner)
             error = check_values(both, case.dtype)
             found = measure(both, bench, case.dtype, case.threads).as_json()
-            for side in ("ours", "peer"):
-                found[f"{side}_us_per_step"] = found[f"{side}_seconds"] * 1e6 / case.steps
-                if part:
-                    share = part[f"{side}_seconds"] / found[f"{side}_seconds"]
-                    found[f"{side}_recurrent_share"] = share
+            shares = {
+                f"{side}_recurrent_share": part[f"{side}_seconds"] / found[f"{side}_seconds"]
+                for side in ("ours", "peer")
+                if part
+            }
             part = part or found
-            names = {"ours": both.ours.name, "peer": both.peer.name}
-            yield case.row(mode=mode, largest_difference=error, **names, **found)
+            yield _row(case, both, found, mode=mode, largest_difference=error, **shares)
 
     return Case(
         label=model.label,
@@ -84,10 +151,23 @@ def model_case(context: Context, model: Model) -> Case:
         dtype="float32",
         threads=threads,
         rows=rows,
-        flops=3 * model.flops,
         steps=model.steps,
-        samples=model.batch,
     )
 
 
-SUITE = Suite("torch", "the drop-in fastrnn.torch against torch.nn", cases, view="torch")
+def _row(case: Case, both: Duel, found: Row, **more: object) -> Row:
+    per_step = {
+        f"{side}_us_per_step": found[f"{side}_seconds"] * 1e6 / case.steps
+        for side in ("ours", "peer")
+    }
+    names = {"ours": both.ours.name, "peer": both.peer.name}
+    return case.row(**names, **found, **per_step, **more)
+
+
+SUITE = Suite(
+    "torch",
+    "the drop-in fastrnn.torch against torch.nn",
+    cases,
+    view="torch",
+    asked_for=True,
+)
