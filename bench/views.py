@@ -82,7 +82,7 @@ def _between(key: str) -> Callable[[Row], str]:
 WORK = (
     Column("", -8, _text("series")),
     Column("", -27, _text("label")),
-    Column("", -10, _text("mode")),
+    Column("", -15, _text("mode")),
     Column("peer", -12, _text("peer")),
 )
 RATIO = (

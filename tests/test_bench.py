@@ -225,11 +225,16 @@ def test_the_drop_in_is_given_what_torch_nn_is_given():
 
 def test_packed_and_padded_sequences_get_the_same_gradients():
     pytest.importorskip("torch")
-    from peers.drop_in import DropIn
+    from peers.drop_in import DropIn, packed_training, padded_training
+    from peers.pytorch import Torch
 
     for work in (WORKS[2], torch_dropin.hardly_padded(WORKS[0])):
-        both = DropIn().packed_and_padded(work, Data.random(work), 1)
-        assert check_values(Duel(*both), work.dtype) < (1e-4 if work.dtype == "float32" else 1e-12)
+        given = work, Data.random(work), 1
+        ours = packed_training(DropIn(), *given)
+        limit = 1e-4 if work.dtype == "float32" else 1e-12
+        for peer in (DropIn(), Torch()):
+            for theirs in (packed_training(peer, *given), padded_training(peer, *given)):
+                assert check_values(Duel(ours, theirs), work.dtype) < limit
 
 
 @pytest.mark.parametrize("model", [TAGGER, LANGUAGE_MODEL], ids=lambda model: model.name)
@@ -345,7 +350,8 @@ def test_every_target_has_rows_where_all_suites_run():
         {"suite": suite.name, "series": case.series, "label": case.label, "mode": case.mode,
          "peer": peer, "crowd": crowd}
         for suite in registry().values() for case in suite.cases(context)
-        for peer in ("torch", "keras", "fastrnn", "numpy") for crowd in (0, 1)
+        for peer in ("torch", "torch packed", "keras", "fastrnn", "numpy")
+        for crowd in (0, 1)
     ]  # fmt: skip
     for target in TARGETS:
         assert any(map(target.rows, rows)), target.name

@@ -4,8 +4,8 @@ The layers' shapes and lengths are those of the suites ``layers`` and ``ragged``
 
 - ``padding`` holds a PackedSequence against the padded batch, both with the drop-in: it must not be
   slower, not even where next to nothing is padded.
-- ``call`` and ``call + backward`` hold the drop-in against ``functional`` where the work is small:
-  what it takes longer is its way through torch.
+- ``call``, with a graph and with the backward pass or without, holds the drop-in against
+  ``functional`` where there is little to compute: what it takes longer is its way through torch.
 
 A model makes two rows, its recurrent layers alone and its whole step, and with them the share of
 the step that the recurrent layers take on either side: the rest is PyTorch's on both.
@@ -14,54 +14,77 @@ the step that the recurrent layers take on either side: the rest is PyTorch's on
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from typing import Any
+
+import numpy as np
 
 from measure import Bench, measure
-from peers import Duel, Peer, Runner, check_values, ours
+from peers import Duel, Runner, check_values, ours
 from suites import Case, Context, Row, Suite, duels, layers, ragged
 from torch_models import LANGUAGE_MODEL, TAGGER, Model, TorchModel
-from workload import Data, Workload
+from workload import Array, Data, Workload
 
 SMALL = (10, 1, 32, 32)  # T, B, I, H
 
 
 def cases(context: Context) -> list[Case]:
-    torch = next((peer for peer in context.peers if peer.name == "torch"), None)
+    torch: Any = next((peer for peer in context.peers if peer.name == "torch"), None)
     if torch is None:
         return []
     dense, packed = layers.works(context), ragged.works(context)
     return [
-        *(layer_case(context, torch, work) for work in (*dense, *packed)),
+        *(layer_case(context, torch, work) for work in dense),
+        *(packed_case(context, torch, work) for work in packed),
         *(padding_case(context, work) for work in (*packed, *map(hardly_padded, packed))),
         *(call_case(context, cell, mode) for cell in layers.CELLS for mode in CALLS),
         *(model_case(context, model) for model in (TAGGER, LANGUAGE_MODEL)),
     ]
 
 
-def layer_case(context: Context, torch: Peer, work: Workload) -> Case:
+def layer_case(context: Context, torch: Any, work: Workload) -> Case:
     """Training, with the gradients of the input and of all parameters."""
 
     def build() -> Iterable[Duel]:
         from peers.drop_in import DropIn
 
-        data = Data.random(work)
-        for peer in torch.training(work, data, context.threads):
-            yield Duel(DropIn().training(work, data, context.threads)[0], peer)
+        data, threads = Data.random(work), context.threads
+        (theirs,) = torch.training(work, data, threads)
+        yield Duel(DropIn().training(work, data, threads)[0], theirs)
 
-    return _training(work, "training" if work.lengths is None else "packed", context, build)
+    return _training(work, "training", context, build)
+
+
+def packed_case(context: Context, torch: Any, work: Workload) -> Case:
+    """Training on a PackedSequence, against torch.nn on it and on the padded batch."""
+
+    def build() -> Iterable[Duel]:
+        from peers.drop_in import DropIn, packed_training, padded_training
+
+        data, threads = Data.random(work), context.threads
+        for theirs in (packed_training, padded_training):
+            yield Duel(
+                packed_training(DropIn(), work, data, threads), theirs(torch, work, data, threads)
+            )
+
+    return _training(work, "packed", context, build)
 
 
 def padding_case(context: Context, work: Workload) -> Case:
-    """Training on the same sequences packed and padded, both made beforehand."""
+    """Training on a PackedSequence and on the padded batch, both with the drop-in."""
 
     def build() -> Iterable[Duel]:
-        from peers.drop_in import DropIn
+        from peers.drop_in import DropIn, packed_training, padded_training
 
-        yield Duel(*DropIn().packed_and_padded(work, Data.random(work), context.threads))
+        data, drop_in, threads = Data.random(work), DropIn(), context.threads
+        yield Duel(
+            packed_training(drop_in, work, data, threads),
+            padded_training(drop_in, work, data, threads),
+        )
 
     case = _training(work, "padding", context, build)
-    return replace(case, label=f"{work.label} {work.valid_share:.0%}")
+    return replace(case, label=f"{work.label} {work.valid_share:.1%}")
 
 
 def hardly_padded(work: Workload) -> Workload:
@@ -84,7 +107,7 @@ def _training(
     )
 
 
-CALLS = ("call", "call + backward")
+CALLS = ("call", "call, graph", "call + backward")
 
 
 def call_case(context: Context, cell: str, mode: str) -> Case:
@@ -95,11 +118,14 @@ def call_case(context: Context, cell: str, mode: str) -> Case:
         from peers.drop_in import DropIn
 
         data, drop_in = Data.random(work), DropIn()
-        if mode == CALLS[0]:
+        if mode == "call":
             (runner,) = drop_in.inference(work, data, threads)
             return Duel(runner, ours.functional_inference(work, data, threads))
         (runner,) = drop_in.training(work, data, threads)
-        return Duel(runner, ours.training(work, data, threads))
+        both = Duel(runner, ours.training(work, data, threads))
+        if mode == "call + backward":
+            return both
+        return Duel(_forward(both.ours), _forward(both.peer))
 
     def rows(case: Case, bench: Bench) -> Iterator[Row]:
         both = duel()
@@ -117,6 +143,17 @@ def call_case(context: Context, cell: str, mode: str) -> Case:
         rows=rows,
         steps=work.steps,
     )
+
+
+def _forward(training: Runner) -> Runner:
+    """The first half of a training step, which keeps what the second one needs."""
+    assert training.activations is not None
+
+    def arrays(result: Any) -> Mapping[str, Array]:
+        output = result[0]
+        return {"output": output if isinstance(output, np.ndarray) else output.detach().numpy()}
+
+    return Runner(training.name, training.activations.forward, arrays)
 
 
 def model_case(context: Context, model: Model) -> Case:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from fastrnn._load import core
-from fastrnn._typing import Array
+from fastrnn._typing import Array, Floating
 from fastrnn.torch._packed import Packing
 
 
@@ -27,11 +27,11 @@ class Kept(np.ndarray[tuple[int], np.dtype[np.uint8]]):
 
     plan: core.Plan
     cache: core.Cache
-    # The padded form of packed data. Views of the caller's own tensors do not belong here: the
-    # output's would hold the graph that holds this.
     packing: Packing | None
+    # Memory as the core takes it: the padded form of packed data, and what the caller lets us hold.
     x: Array | None  # [T, B, I]
     output: Array | None  # [T, B, D * H]
+    parameters: list[Floating | None] | None
 
 
 _alive: WeakValueDictionary[int, Kept] = WeakValueDictionary()
@@ -43,11 +43,13 @@ def keep(
     packing: Packing | None = None,
     x: Array | None = None,
     output: Array | None = None,
+    parameters: list[Floating | None] | None = None,
 ) -> Tensor:
     """Return the tensor, uint8 [1], that stands for all this."""
     kept = Kept((1,), np.uint8)
     kept[0] = 0
-    kept.plan, kept.cache, kept.packing, kept.x, kept.output = plan, cache, packing, x, output
+    kept.plan, kept.cache, kept.packing = plan, cache, packing
+    kept.x, kept.output, kept.parameters = x, output, parameters
     tensor = torch.from_numpy(kept)
     _alive[tensor.data_ptr()] = kept
     return tensor

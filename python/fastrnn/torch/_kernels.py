@@ -33,8 +33,14 @@ def forward(
     batch_first: bool,
     dropout: float,
     keep: bool = False,
+    hold: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Compute ``fastrnn::recurrent``; `_operators` explains the arguments."""
+    """Compute ``fastrnn::recurrent``; `_operators` explains the arguments.
+
+    With ``hold`` the cache holds the memory of x, the output and the weights for the backward pass,
+    which then need not look for it again. Autograd allows that, which sees to it that they do not
+    change; a compiled graph does not: it may give x's memory to others and make x anew.
+    """
     _threads.follow()
     packing = None if batch_sizes is None else Packing.of(batch_sizes, x.shape[0])
     sequence = _sequence(x if packing is None else packing.pad(x), batch_first)
@@ -60,10 +66,11 @@ def forward(
     output = _stack.empty_sequence(steps, rows, directions * hidden_size, dtype, batch_first)
     hn = np.empty((num_layers * directions, rows, hidden_size), dtype)
     cn = np.empty(hn.shape if cell == "lstm" else 0, dtype)
+    parameters = _parameters(weights, num_layers * directions)
     cache = core.recurrent_forward(
         plan,
         sequence,
-        _parameters(weights, num_layers * directions),
+        parameters,
         _dense(h0),
         _dense(c0),
         output,
@@ -74,6 +81,8 @@ def forward(
     result = _as_given(output, packing, batch_first)
     if cache is None or not keep:
         kept = torch.from_numpy(np.empty(0, np.uint8))
+    elif hold:
+        kept = _kept.keep(plan, cache, packing, sequence, output, parameters)
     elif packing is None:
         kept = _kept.keep(plan, cache)
     else:
@@ -123,7 +132,7 @@ def backward(
     dx = _stack.empty_sequence(steps, rows, input_size, dtype, batch_first) if need_dx else None
     dh0 = np.empty(state, dtype) if need_dh0 else None
     dc0 = np.empty(state, dtype) if need_dc0 else None
-    parameters = _parameters(weights, stacked)
+    parameters = kept.parameters or _parameters(weights, stacked)
     dweights = [None if w is None else np.empty(w.shape, dtype) for w in parameters]
     core.recurrent_backward(
         kept.plan,
