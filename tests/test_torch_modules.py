@@ -4,6 +4,7 @@ import copy
 import io
 import pickle
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -171,6 +172,99 @@ def test_a_parameter_may_be_replaced():
         del module.weight_hh_l0
         module.weight_hh_l0 = new
     assert_same_answers(theirs, ours, x)
+
+
+CHANGES = {
+    "the last state": lambda output, state: tensors_of(state)[0].mul_(2),
+    "the last state, unseen": lambda output, state: tensors_of(state)[0].data.zero_(),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+@pytest.mark.parametrize("name", SEQUENCES)
+def test_writing_into_results_changes_gradients_as_in_torch_nn(name, change):
+    theirs, ours = pair(name, I, H, num_layers=2)
+    x, gradients = torch.randn(T, B, I), []
+    for module in (ours, theirs):
+        output, state = module(x)
+        change(output, state)
+        loss = sum(t.square().sum() for t in (output, *tensors_of(state)))
+        gradients.append(torch.autograd.grad(loss, module.parameters()))
+    assert_agree(*gradients, times=5)
+
+
+@pytest.mark.parametrize("name", SEQUENCES)
+def test_nan_and_infinity_stay_in_their_sequence_as_in_torch_nn(name):
+    theirs, ours = pair(name, I, H)
+    x = torch.randn(T, B, I)
+    x[2, 0, 1], x[1, 1, 0], x[3, 2, 2] = torch.nan, torch.inf, -torch.inf
+    outputs = [module(x)[0].detach() for module in (ours, theirs)]
+    assert outputs[0][:, 0].isnan().any()
+    assert not outputs[0][:, 3:].isnan().any()
+    torch.testing.assert_close(*outputs, equal_nan=True, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", SEQUENCES)
+def test_states_carried_over_segments_give_the_gradients_of_torch_nn(name):
+    theirs, ours = pair(name, I, H, num_layers=2)
+    x, gradients = torch.randn(3, T, B, I), []
+    for module in (ours, theirs):
+        state, loss = None, 0
+        for segment in x:
+            output, state = module(segment, state)
+            loss = loss + output.square().sum()
+        gradients.append(torch.autograd.grad(loss, module.parameters()))
+    assert_agree(*gradients, times=10)
+
+
+@pytest.mark.parametrize("name", SEQUENCES)
+def test_two_modules_may_share_their_parameters(name):
+    answers = []
+    for package in (fastrnn.torch, torch.nn):
+        torch.manual_seed(0)
+        first, second = (getattr(package, name)(I, I) for _ in range(2))
+        for key, parameter in first.named_parameters():
+            setattr(second, key, parameter)
+        x = torch.randn(T, B, I)
+        loss = second(first(x)[0])[0].square().sum()
+        answers.append(torch.autograd.grad(loss, first.parameters()))
+    assert_agree(*answers, times=5)
+
+
+def test_weights_may_be_views_of_one_tensor():
+    whole, gradients = torch.randn(4 * H, I + H, requires_grad=True), []
+    for module in pair("LSTM", I, H):
+        del module.weight_ih_l0, module.weight_hh_l0
+        module.weight_ih_l0, module.weight_hh_l0 = whole.split([I, H], dim=1)
+        torch.manual_seed(0)
+        output = module(torch.randn(T, B, I))[0]
+        gradients.append(torch.autograd.grad(output.square().sum(), whole))
+    assert_agree(gradients[1], gradients[0], times=5)
+
+
+@pytest.mark.parametrize("assign", [True, False])
+def test_a_module_made_on_the_meta_device_can_be_filled(assign):
+    _, ours = pair("GRU", I, H)
+    with torch.device("meta"):
+        empty = fastrnn.torch.GRU(I, H)
+    if not assign:
+        empty.to_empty(device="cpu")
+    empty.load_state_dict(ours.state_dict(), assign=assign)
+    x = torch.randn(T, B, I)
+    assert explain(empty, x).path == "fastrnn"
+    assert torch.equal(empty(x)[0], ours(x)[0])
+
+
+def test_threads_may_call_one_module_at_once():
+    _, ours = pair("LSTM", I, H, num_layers=2)
+    xs = [torch.randn(T, B, I, requires_grad=True) for _ in range(8)]
+
+    def gradients(x):
+        return torch.autograd.grad(ours(x)[0].sum(), [x, *ours.parameters()])
+
+    with ThreadPoolExecutor(8) as pool:
+        for x, found in zip(xs, pool.map(gradients, xs), strict=True):
+            assert all(map(torch.equal, found, gradients(x)))
 
 
 def wrong_calls(module, cell):
