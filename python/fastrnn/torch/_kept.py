@@ -19,7 +19,9 @@ from torch import Tensor
 
 from fastrnn._load import core
 from fastrnn._typing import Array, Floating
-from fastrnn.torch._packed import Packing
+
+# x [T, B, I], output [T, B, D * H] (packed: [N, ...]) and the parameters, as the core takes them.
+Arrays = tuple[Array, Array, list[Floating | None]]
 
 
 class Kept(np.ndarray[tuple[int], np.dtype[np.uint8]]):
@@ -27,29 +29,17 @@ class Kept(np.ndarray[tuple[int], np.dtype[np.uint8]]):
 
     plan: core.Plan
     cache: core.Cache
-    packing: Packing | None
-    # Memory as the core takes it: the padded form of packed data, and what the caller lets us hold.
-    x: Array | None  # [T, B, I]
-    output: Array | None  # [T, B, D * H]
-    parameters: list[Floating | None] | None
+    arrays: Arrays | None  # what else the backward pass reads, where it may be held
 
 
 _alive: WeakValueDictionary[int, Kept] = WeakValueDictionary()
 
 
-def keep(
-    plan: core.Plan,
-    cache: core.Cache,
-    packing: Packing | None = None,
-    x: Array | None = None,
-    output: Array | None = None,
-    parameters: list[Floating | None] | None = None,
-) -> Tensor:
+def keep(plan: core.Plan, cache: core.Cache, arrays: Arrays | None = None) -> Tensor:
     """Return the tensor, uint8 [1], that stands for all this."""
     kept = Kept((1,), np.uint8)
     kept[0] = 0
-    kept.plan, kept.cache, kept.packing = plan, cache, packing
-    kept.x, kept.output, kept.parameters = x, output, parameters
+    kept.plan, kept.cache, kept.arrays = plan, cache, arrays
     tensor = torch.from_numpy(kept)
     _alive[tensor.data_ptr()] = kept
     return tensor
