@@ -274,11 +274,22 @@ def test_what_a_call_of_the_drop_in_takes_longer_is_shown_in_microseconds(monkey
 def test_a_models_step_is_shown_with_the_share_of_its_recurrent_layers(monkeypatch):
     pytest.importorskip("torch")
     Fixed(monkeypatch, (1.0, 3.0), (4.0, 6.0))
+    shares = iter([0.25, 0.5])
+    monkeypatch.setattr(TorchModel, "recurrent_share", lambda self: next(shares))
     case = only_case("step", "tagger")
     part, whole = case.rows(case, None)
     assert (part["mode"], part["ratio"]) == ("recurrent", 3.0)
     assert (whole["mode"], whole["ratio"]) == ("step", 1.5)
     assert (whole["ours_recurrent_share"], whole["peer_recurrent_share"]) == (0.25, 0.5)
+
+
+@pytest.mark.parametrize("accelerated", [True, False])
+@pytest.mark.parametrize("model", [TAGGER, LANGUAGE_MODEL], ids=lambda model: model.name)
+def test_the_recurrent_layers_begin_and_end_within_a_step(model, accelerated):
+    pytest.importorskip("torch")
+    made = TorchModel(replace(model, vocabulary=50, classes=9, steps=7), accelerated, 1)
+    assert 0 < made.recurrent_share(steps=1) < 1
+    assert made.marks == sorted(made.marks)
 
 
 def test_a_suite_that_takes_long_runs_only_where_it_is_named(monkeypatch):

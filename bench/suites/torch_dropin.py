@@ -161,25 +161,20 @@ def model_case(context: Context, model: Model) -> Case:
     certain = replace(model, dropout=0.0)  # every side draws masks of its own
     threads = context.threads
 
-    def duel(runner: Callable[[TorchModel], Runner]) -> Duel:
-        def sides(of: Model) -> tuple[Runner, Runner]:
-            return runner(TorchModel(of, True, threads)), runner(TorchModel(of, False, threads))
-
-        return Duel(*sides(model), checked=Duel(*sides(certain)))
+    def made(of: Model) -> tuple[TorchModel, TorchModel]:
+        return TorchModel(of, True, threads), TorchModel(of, False, threads)
 
     def rows(case: Case, bench: Bench) -> Iterator[Row]:
-        part: Row = {}
         for mode, runner in (("recurrent", TorchModel.recurrent_part), ("step", TorchModel.step)):
-            both = duel(runner)
+            models, others = made(model), made(certain)
+            checked = Duel(runner(others[0]), runner(others[1]))
+            both = Duel(runner(models[0]), runner(models[1]), checked)
             error = check_values(both, case.dtype)
             found = measure(both, bench, case.dtype, case.threads).as_json()
-            shares = {
-                f"{side}_recurrent_share": part[f"{side}_seconds"] / found[f"{side}_seconds"]
-                for side in ("ours", "peer")
-                if part
-            }
-            part = part or found
-            yield _row(case, both, found, mode=mode, largest_difference=error, **shares)
+            if mode == "step":
+                for side, of in zip(("ours", "peer"), models, strict=True):
+                    found[f"{side}_recurrent_share"] = of.recurrent_share()
+            yield _row(case, both, found, mode=mode, largest_difference=error)
 
     return Case(
         label=model.label,
