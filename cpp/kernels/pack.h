@@ -2,26 +2,37 @@
 #pragma once
 
 #include "kernels/table.h"
-#include "simd/vec.h"
+#include "simd/transpose.h"
 
 namespace fastrnn {
 namespace {
 
-// packed[p][place * L + lane] = rows[lane][p] for p < k: a transposing copy of one register's worth
-// of rows.
+// Columns that a row of weights is fetched ahead: rows are often 4 KiB apart, a page each, which
+// the hardware does not follow.
+constexpr index fetched_columns = 128;
+
+// packed[p * packed_stride + lane] = rows[lane][p] for p < k: a transposing copy of one register's
+// worth of rows; a row that is null counts as zeros.
 template <class T>
 void pack_register(const T* const (&rows)[lanes<T>], index k, T* packed, index packed_stride) {
-    constexpr int block = 16;  // columns taken at a time, so that the scattered side stays in L1
-    for (index p0 = 0; p0 < k; p0 += block) {
-        const index end = smaller(k, p0 + block);
-        for (int lane = 0; lane < lanes<T>; ++lane) {
-            const T* source = rows[lane];
-            T* to = packed + lane;
-            if (source) {
-                for (index p = p0; p < end; ++p) to[p * packed_stride] = source[p];
-            } else {
-                for (index p = p0; p < end; ++p) to[p * packed_stride] = T(0);
-            }
+    constexpr int L = lanes<T>;
+    index p = 0;
+    for (; p + L <= k; p += L) {
+        Vec<T> square[L];
+        FASTRNN_UNROLL
+        for (int lane = 0; lane < L; ++lane) {
+            square[lane] = zero<T>();
+            if (!rows[lane]) continue;
+            square[lane] = load(rows[lane] + p);
+            __builtin_prefetch(rows[lane] + p + fetched_columns);
+        }
+        transpose<T>(square);
+        FASTRNN_UNROLL
+        for (int i = 0; i < L; ++i) store(packed + (p + i) * packed_stride, square[i]);
+    }
+    for (; p < k; ++p) {
+        for (int lane = 0; lane < L; ++lane) {
+            packed[p * packed_stride + lane] = rows[lane] ? rows[lane][p] : T(0);
         }
     }
 }
@@ -74,11 +85,11 @@ void pack_gates_transposed(const PackGates<T>& a, index column_begin, index colu
     for (index n = column_begin; n < column_end; n += a.panel * L) {
         const index columns = smaller(a.panel * L, column_end - n), width = round_up(columns, L);
         for (index u = a.unit_begin; u < a.unit_end; ++u) {
+            const index end = smaller(a.hidden, (u + 1) * L);
             for (int g = 0; g < a.gates; ++g) {
-                for (int lane = 0; lane < L; ++lane, to += width) {
-                    const index unit = u * L + lane;
-                    const T* from = a.weight + (a.gate[g] * a.hidden + unit) * a.stride + n;
-                    copy_row(from, unit < a.hidden ? columns : 0, width, to);
+                for (index unit = u * L; unit < end; ++unit, to += width) {
+                    copy_row(a.weight + (a.gate[g] * a.hidden + unit) * a.stride + n, columns,
+                             width, to);
                 }
             }
         }

@@ -116,7 +116,7 @@ struct PanelProduct {
     index columns;    // elements of this panel that exist
     index place[NV];  // of each register in a row of c
     // The piece: `runs` runs of `run` terms, from p.a + skip and from b on.
-    index skip, run, runs;
+    index skip, run, runs, run_stride;
     const T* b;
     const T* start;  // null: the sums go on from c
 
@@ -139,7 +139,7 @@ struct PanelProduct {
             accumulate<T, MR, NV>(acc, a, panel, run, ahead);
             panel += run * NV * lanes<T>;
             FASTRNN_UNROLL
-            for (int i = 0; i < MR; ++i) a[i] += p.run_stride;
+            for (int i = 0; i < MR; ++i) a[i] += run_stride;
         }
         FASTRNN_UNROLL
         for (int i = 0; i < MR; ++i) {
@@ -157,31 +157,36 @@ struct PanelProduct {
 template <class T, int NV>
 FASTRNN_INLINE void product_panel_at(const ProductArgs<T>& p, index v) {
     static constexpr T zeros[NV * lanes<T>] = {};
-    PanelProduct<T, NV> panel{p, p.columns - v * lanes<T>, {}, 0, 0, 0, nullptr, nullptr};
+    PanelProduct<T, NV> panel{p, p.columns - v * lanes<T>, {}, 0, 0, 0, 0, nullptr, nullptr};
     for (int j = 0; j < NV; ++j) {
         panel.place[j] = (v + j) / p.group * p.group_stride + (v + j) % p.group * lanes<T>;
     }
-    panel.b = p.b + v * p.run * p.runs * lanes<T>;
+    panel.b = p.b + v * (p.run * p.runs + p.tail * p.tails) * lanes<T>;
     panel.start = p.add ? nullptr : p.start ? p.start + v * lanes<T> : zeros;
+    const auto piece = [&](index skip, index run, index runs, index run_stride) {
+        panel.skip = skip, panel.run = run, panel.runs = runs, panel.run_stride = run_stride;
+        for_row_tiles<tile_rows(NV)>(panel, p.rows);
+        panel.b += run * runs * NV * lanes<T>;
+        panel.start = nullptr;
+    };
     // Pieces are whole runs, or parts of the only one.
-    const index parts = p.runs > 1 ? p.runs : p.run, terms = p.runs > 1 ? p.run : 1;
+    const index parts = p.runs > 1 ? p.runs : p.run * p.runs, terms = p.runs > 1 ? p.run : 1;
     const index bytes = parts * terms * NV * lanes<T> * index{sizeof(T)};
     const index pieces = smaller(parts, larger(1, ceil_div(bytes, piece_bytes)));
-    for (index piece = 0, begin = 0; piece < pieces; ++piece) {
-        const index end = parts * (piece + 1) / pieces;
-        panel.skip = begin * (p.runs > 1 ? p.run_stride : 1);
-        panel.run = p.runs > 1 ? p.run : end - begin;
-        panel.runs = p.runs > 1 ? end - begin : 1;
-        for_row_tiles<tile_rows(NV)>(panel, p.rows);
-        panel.b += (end - begin) * terms * NV * lanes<T>;
-        panel.start = nullptr;
-        begin = end;
+    for (index n = 0; n < pieces; ++n) {
+        const index begin = parts * n / pieces, end = parts * (n + 1) / pieces;
+        if (p.runs > 1) {
+            piece(begin * p.run_stride, p.run, end - begin, p.run_stride);
+        } else {
+            piece(begin, end - begin, 1, 0);
+        }
     }
+    if (p.tails > 0) piece(p.runs * p.run_stride, p.tail, p.tails, p.tail_stride);
 }
 
 template <class T>
 void product(const ProductArgs<T>& p) {
-    for (index r = 0; p.fetch && r < p.runs; ++r) {
+    for (index r = 0; p.fetch && r < p.runs + (p.tails > 0); ++r) {
         fetch_rows<T>(p.a + r * p.run_stride, p.a_offset, nullptr, p.rows, p.run);
     }
     for (index v = 0; v < p.vectors; v += p.panel) {
@@ -243,6 +248,17 @@ struct OuterTile {
     }
 };
 
+// The rows of an outer tile from `from` on.
+template <class T, int NV>
+struct OuterRows {
+    const OuterTile<T, NV>& tiles;
+    index from;
+    template <int MR>
+    FASTRNN_INLINE void tile(index m, index t) const {
+        tiles.template tile<MR>(from + m, t);
+    }
+};
+
 template <class T, int NV>
 __attribute__((noinline)) void outer_panel_at(const OuterArgs<T>& p) {
     constexpr int L = lanes<T>;
@@ -262,7 +278,11 @@ __attribute__((noinline)) void outer_panel_at(const OuterArgs<T>& p) {
                                     smaller(outer_piece, p.terms - k),
                                     sums,
                                     k == 0};
-        for_row_tiles<tile_rows(NV)>(tile, p.m);
+        // Groups of whole registers follow each other; of others the rest has no row in c.
+        const bool whole = p.width_valid == p.width;
+        for (index m = 0; m < p.m; m += whole ? p.m : p.width) {
+            for_row_tiles<tile_rows(NV)>(OuterRows<T, NV>{tile, m}, whole ? p.m : p.width_valid);
+        }
     }
     const T* sum = sums;
     for (index group = 0; group * p.width < p.m; ++group) {

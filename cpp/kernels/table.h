@@ -24,9 +24,11 @@ struct ProductArgs {
     // Row i: `runs` runs of `run` elements, `run_stride` apart, from a + a_offset[i].
     const T* a = nullptr;
     const index* a_offset = nullptr;
-    index run = 0, runs = 1, run_stride = 0;  // K = run * runs
-    const T* b = nullptr;                     // packed
-    index vectors = 0, panel = 0;             // registers in a row of b, and in a panel
+    index run = 0, runs = 1, run_stride = 0;
+    // After them as many shorter ones, tail_stride apart: K = run * runs + tail * tails.
+    index tail = 0, tails = 0, tail_stride = 0;
+    const T* b = nullptr;          // packed
+    index vectors = 0, panel = 0;  // registers in a row of b, and in a panel
     // Register v of row i: c + c_offset[i] + v / group * group_stride + v % group * L.
     T* c = nullptr;
     const index* c_offset = nullptr;
@@ -217,9 +219,8 @@ struct KernelTable {
     // weight.T for the products with x and h: columns are (unit, gate), k runs along the weight's
     // rows.
     void (*pack_gates)(const PackGates<T>&);
-    // weight itself for dgates weight: k runs over (unit, gate, lane), padded units are rows of
-    // zeros; columns column_begin .. column_end of the weight, in panels of `product_panel`
-    // registers.
+    // weight itself for dgates weight: k runs over (unit, gate, lane), units that exist only;
+    // columns column_begin .. column_end of the weight, in panels of `panel` registers.
     void (*pack_gates_transposed)(const PackGates<T>&, index column_begin, index column_end);
     // weight.T [K, N] from weight [N, K], N = `columns`, in panels of `panel` registers.
     void (*pack_columns)(const T* weight, index stride, index columns, index k, index panel,

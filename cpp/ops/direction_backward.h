@@ -27,7 +27,7 @@ struct BackwardWorkspace {
                       index threads, index input) {
         const Schedule& schedule = plan.schedule;
         const index L = table.lanes, hidden = plan.shape.hidden_size, units = ceil_div(hidden, L);
-        const index width = cell.slots * L, terms = units * cell.gates * L,
+        const index width = cell.slots * L, terms = hidden * cell.gates,
                     states = units * schedule.batch * L;
         index tokens = 0;
         for (index c = 0; c < schedule.chunks(); ++c)
@@ -84,7 +84,7 @@ public:
           cache_(cache),
           gates_(cache.gates[which].data()),
           c_(cache.c[which].data()),
-          terms_(units_ * cell_.gates * L_),
+          terms_(hidden_ * cell_.gates),
           unit_panel_(unit_panel),
           x_(call.x, schedule_, call.reverse),
           h_(call.output, schedule_, call.reverse),
@@ -170,6 +170,13 @@ private:
         return work_.dgates[c % 2].data() + this->token_in_chunk(s) * width_;
     }
 
+    // K of a product with dgates: all gates of the registers of units, and of the last, where it is
+    // not full, only the units that exist.
+    void sum_over_gates(ProductArgs<T>& p) const {
+        p.run = cell_.gates * L_, p.runs = hidden_ / L_;
+        p.tail = hidden_ % L_, p.tails = p.tail ? cell_.gates : 0, p.tail_stride = L_;
+    }
+
     const T* c_at(index s, index& unit_stride) const {
         if (s >= 0) return this->kept(c_, cache_.c_layout, s, L_, unit_stride);
         unit_stride = schedule_.batch * L_;
@@ -183,7 +190,7 @@ private:
         ProductArgs<T> p;
         p.rows = share.rows(schedule_.active[s]);
         p.a = dgates_at(s, p.run_stride), p.a_offset = a_offset.data();
-        p.run = cell_.gates * L_, p.runs = units_;
+        sum_over_gates(p);
         p.b = work_.w_hh.data() + share.unit_begin * L_ * terms_;
         p.vectors = share.unit_end - share.unit_begin, p.panel = unit_panel_;
         p.c = work_.dh.data() + share.unit_begin * schedule_.batch * L_,
@@ -327,7 +334,7 @@ private:
         ProductArgs<T> p;
         p.rows = end - first;
         p.a = dgates_at(schedule_.chunk_begin(c), p.run_stride), p.a_offset = a_offset.data();
-        p.run = cell_.gates * L_, p.runs = units_;
+        sum_over_gates(p);
         p.b = work_.w_ih.data(), p.vectors = ceil_div(input_, L_), p.panel = table_.product_panel;
         p.c = dx_.base, p.c_offset = c_offset.data();
         p.group_stride = L_;

@@ -19,10 +19,10 @@ double step_seconds(double flops, double weight_bytes) {
 
 }  // namespace
 
-Sharing choose_sharing(double call_flops, double step_flops, double weight_bytes, index batch,
+Sharing choose_sharing(double call_work, double step_flops, double weight_bytes, index batch,
                        index unit_groups) {
     Sharing best;
-    const int most = threads_worth(call_flops, larger(batch, unit_groups));
+    const int most = threads_worth(call_work, larger(batch, unit_groups));
     double best_seconds = step_seconds(step_flops, weight_bytes);
     for (int n = 2; n <= most; ++n) {
         const double rows =

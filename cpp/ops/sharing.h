@@ -5,6 +5,7 @@
 // that stays in its own cache, and all meet once a step. Neither changes a bit of the results.
 #pragma once
 
+#include <algorithm>
 #include <vector>
 
 #include "ops/recurrent.h"
@@ -17,9 +18,11 @@ struct Sharing {
     int threads = 1;
 };
 
-// `weight_bytes`: of the recurrent weights that one step reads; `step_flops`: of one step with all
-// sequences; `unit_groups`: parts that the hidden units can be cut into.
-Sharing choose_sharing(double call_flops, double step_flops, double weight_bytes, index batch,
+// `call_work`: the call's floating-point operations or the bytes of weights that it reads,
+// whichever are more, since one takes about as long as the other; `weight_bytes`: of the recurrent
+// weights that one step reads; `step_flops`: of one step with all sequences; `unit_groups`: parts
+// that the hidden units can be cut into.
+Sharing choose_sharing(double call_work, double step_flops, double weight_bytes, index batch,
                        index unit_groups);
 
 // For every layer of a stack alike; `products` is 1 for the forward pass, 2 for the backward pass.
@@ -28,15 +31,18 @@ Sharing share_stack(const Plan& plan, const KernelTable<T>& table, int products,
     const RecurrentShape& s = plan.shape;
     const double gates = table.cell[static_cast<int>(s.cell)].gates,
                  H = static_cast<double>(s.hidden_size);
-    double row_flops = 0;
+    const double step_weights = gates * H * H,
+                 passes = static_cast<double>(products * s.directions);
+    double row_weights = 0, read_weights = 0;
     for (index layer = 0; layer < s.layers; ++layer) {
-        row_flops += 2 * gates * H * (static_cast<double>(s.layer_input(layer)) + H);
+        const double input_weights = gates * H * static_cast<double>(s.layer_input(layer));
+        row_weights += input_weights + step_weights;
+        read_weights += input_weights + step_weights * static_cast<double>(plan.schedule.steps);
     }
-    const double tokens = static_cast<double>(plan.schedule.tokens());
-    return choose_sharing(row_flops * tokens * static_cast<double>(products * s.directions),
-                          2 * gates * H * H * static_cast<double>(s.batch),
-                          gates * H * H * sizeof(T), s.batch,
-                          ceil_div(ceil_div(s.hidden_size, table.lanes), unit_grain));
+    const double flops = 2 * row_weights * static_cast<double>(plan.schedule.tokens());
+    return choose_sharing(passes * std::max(flops, read_weights * sizeof(T)),
+                          2 * step_weights * static_cast<double>(s.batch), step_weights * sizeof(T),
+                          s.batch, ceil_div(ceil_div(s.hidden_size, table.lanes), unit_grain));
 }
 
 // One member's part: which sequences, which registers of units.
