@@ -114,6 +114,19 @@ def test_restore_leaves_a_subclass_of_ours_and_says_so():
     assert "is of a class of its own" in report.left[0].reason
 
 
+@pytest.mark.skipif(
+    not {"fbgemm", "x86"} & set(torch.backends.quantized.supported_engines),
+    reason="torch has no engine for quantized layers here",
+)
+@pytest.mark.filterwarnings("ignore")  # quantization is deprecated
+def test_a_restored_model_can_be_quantized():
+    model = nn.Sequential(nn.LSTM(3, 5))
+    accelerate(model)
+    restore(model)
+    quantized = torch.ao.quantization.quantize_dynamic(model, {nn.LSTM})
+    assert type(quantized[0]).__module__.startswith("torch.ao.nn.quantized")
+
+
 def test_an_optimiser_goes_on_across_swaps():
     torch.manual_seed(0)
     plain = Model()
