@@ -21,7 +21,10 @@ def floats(*shape, dtype=np.float32):
 
 def plan_arguments():
     lengths = np.array([3, 1])
-    return ["lstm", False, T, B, INPUTS, H, LAYERS, DIRECTIONS, lengths, 0.5, 7, True]
+    return [
+        "lstm", False, T, B, INPUTS, H, LAYERS, DIRECTIONS, lengths, 0.5, 7, True, "checkpoint", 0,
+        T + 2,
+    ]  # fmt: skip
 
 
 def weights():
@@ -46,7 +49,7 @@ def recurrent():
     cache = _core.recurrent_forward(*forward)
     incoming = [out.copy(), floats(*state), floats(*state), out.copy()]
     results = [floats(T, B, INPUTS), floats(*state), floats(*state), weights()]
-    return forward, [plan, cache, *head, *incoming, *results]
+    return forward, [plan, cache, *head, *incoming, *results, True]
 
 
 def calls():

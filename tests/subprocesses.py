@@ -5,8 +5,12 @@ import subprocess
 import sys
 import textwrap
 
+# Seconds after which a process is taken to hang; under an emulator (run_emulated.sh) one that takes
+# a second otherwise takes minutes.
+HANGS = 600
 
-def run_python(code, timeout=60, **environment):
+
+def run_python(code, timeout=HANGS, **environment):
     """Run `code` in a new interpreter with environment variables added (None removes one); the
     finished process."""
     variables = {**os.environ, **environment}
@@ -17,7 +21,7 @@ def run_python(code, timeout=60, **environment):
     )  # fmt: skip
 
 
-def output_of(code, timeout=60, **environment):
+def output_of(code, timeout=HANGS, **environment):
     """What `code` prints; it must end well."""
     process = run_python(code, timeout, **environment)
     assert process.returncode == 0, process.stdout + process.stderr

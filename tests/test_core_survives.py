@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from fastrnn import _core
+from subprocesses import HANGS
 
 
 def test_any_arguments_end_in_a_result_or_an_exception():
     fuzz = Path(__file__).with_name("fuzz_core.py")
     process = subprocess.run(
-        [sys.executable, str(fuzz)], capture_output=True, text=True, timeout=120
+        [sys.executable, str(fuzz)], capture_output=True, text=True, timeout=HANGS
     )
     assert process.returncode == 0, process.stdout[-500:] + process.stderr[-3000:]
     assert "survived" in process.stdout

@@ -1,6 +1,7 @@
 """The examples' commands on small made data: what they leave, and that they can be gone on with."""
 
 import csv
+import re
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from click.testing import CliRunner
 import fastrnn
 from fastrnn import Sequential, runtime
 from fastrnn.cli import main
-from fastrnn.examples import digits, forecast, language_model
+from fastrnn.examples import adding, digits, forecast, language_model
 
 RNG = np.random.default_rng(0)
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
@@ -391,6 +392,43 @@ def test_what_are_no_recordings_is_named(run, tmp_path):
     assert "an .npz with features, offsets, label and index" in shown
 
 
+# ---- adding --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_sums_over_a_short_time_are_learnt(run, tmp_path, cell):
+    small = ("--steps", 12, "--hidden", 24, "--learning-rate", 0.01, "--threads", 1)
+    shown = run("adding", "--cell", cell, *small, "--epochs", 15)
+    assert "always saying 1: MSE 0.1667" in shown
+    assert re.search(r"^solved after [\d,]+ batches of 64: MSE 0.00\d\d$", shown, re.M), shown
+    with open(tmp_path / "out" / "history.csv", newline="") as file:
+        errors = [float(row["val_loss"]) for row in csv.DictReader(file)]
+    assert errors[-1] < adding.SOLVED <= min(errors[:-1])  # it ends when it is solved
+    model = Sequential.load(tmp_path / "out" / "model.safetensors")
+    assert model.layers[0].chrono_steps == 12
+
+
+def test_adding_goes_on_with_the_same_bits_in_any_memory(run, tmp_path):
+    small = ("--steps", 9, "--hidden", 4, "--cell", "lstm")
+    assert_goes_on_with_the_same_bits(run, tmp_path, "adding", *small)
+    run("adding", *small, "--epochs", 2, "--seed", 3, "--memory-limit", "20kB", out=tmp_path / "l")
+    weights = [
+        Sequential.load(tmp_path / n / "model.safetensors").get_weights() for n in ("whole", "l")
+    ]
+    assert all(np.array_equal(a, b) for a, b in zip(*weights, strict=True))
+    shown = run("adding", *small, "--memory-limit", "much", code=1)
+    assert "memory_limit: expected bytes" in shown
+
+
+def test_the_sum_of_the_marked_numbers_is_asked_for():
+    x, y = adding.draw(2000, 11, np.random.default_rng(0))
+    assert (x[..., 1].sum(axis=1) == 2).all()
+    assert (x[:, :5, 1].sum(axis=1) == 1).all()
+    np.testing.assert_allclose((x[..., 0] * x[..., 1]).sum(axis=1, keepdims=True), y, rtol=1e-6)
+    # 2,000 squares of mean 1/6 and standard deviation 0.2: five standard deviations of the mean
+    assert abs(((y - 1) ** 2).mean() - adding.GUESSING) < 5 * 0.2 / np.sqrt(2000)
+
+
 # ---- real data, where it is ----------------------------------------------------------------------
 
 
@@ -410,6 +448,15 @@ def test_real_recordings_are_told_apart_after_three_epochs(run, name, data, leas
 
 def test_the_commands_are_listed_with_a_line_each():
     shown = CliRunner().invoke(main, ["--help"]).output
-    for name in ("digits", "forecast", "language-model", "predict", "sentiment", "demo", "info"):
+    for name in (
+        "adding",
+        "digits",
+        "forecast",
+        "language-model",
+        "predict",
+        "sentiment",
+        "demo",
+        "info",
+    ):
         assert f"  {name} " in shown
     assert CliRunner().invoke(main, ["translate"]).exit_code == 2

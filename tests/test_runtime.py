@@ -212,7 +212,7 @@ for worker in workers:
     worker.join()
 print("done")
 """  # fmt: skip
-    assert output_of(code, timeout=120) == "done"
+    assert output_of(code) == "done"
 
 
 INTERRUPT = SETUP + """
@@ -264,7 +264,7 @@ backward()
 assert not np.isnan(dx).any()
 print("done")
 """  # fmt: skip
-    assert output_of(code, timeout=120) == "done"
+    assert output_of(code) == "done"
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -344,5 +344,5 @@ print(resident() - before)
 """  # fmt: skip
     # AddressSanitizer, where it is on, must not hold back what was freed
     options = os.environ.get("ASAN_OPTIONS", "") + ":quarantine_size_mb=1"
-    grown = float(output_of(code, timeout=120, ASAN_OPTIONS=options))
+    grown = float(output_of(code, ASAN_OPTIONS=options))
     assert grown < 20  # MiB; a lost cache, output or gradient a call would be hundreds

@@ -509,12 +509,17 @@ def test_ctrl_c_from_outside_ends_training_cleanly():
 import signal
 import numpy as np
 from fastrnn import LSTM, Dense, Sequential
+from fastrnn.callbacks import Callback
+
+class PressLater(Callback):
+    def on_train_begin(self, logs=None):
+        signal.setitimer(signal.ITIMER_REAL, 0.3)
+
 model = Sequential([LSTM(32), Dense(1, activation="sigmoid")])
 model.compile("adam", "binary_crossentropy")
 signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
-signal.setitimer(signal.ITIMER_REAL, 0.3)
 x = np.random.default_rng(0).normal(size=(64, 50, 8))
-history = model.fit(x, x[:, 0, 0] > 0, epochs=100000, verbose=0)
+history = model.fit(x, x[:, 0, 0] > 0, epochs=100000, callbacks=[PressLater()], verbose=0)
 print("history kept", history.interrupted, len(history.epoch) > 0)
 """
     process = run_python(code)

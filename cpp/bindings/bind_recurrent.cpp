@@ -16,6 +16,10 @@ struct PyPlan {
         return plan.shape.cell == Cell::lstm ? 4 : plan.shape.cell == Cell::gru ? 3 : 1;
     }
     bool has_c() const { return plan.shape.cell == Cell::lstm; }
+    index cache_bytes() const {
+        if (double_precision) return Cache<double>(plan, current_kernels()).bytes;
+        return Cache<float>(plan, current_kernels()).bytes;
+    }
     std::vector<index> sequence(index width) const {
         return {plan.shape.steps, plan.shape.batch, width};
     }
@@ -33,7 +37,7 @@ struct PyCache {
     std::uint64_t plan_number;
     std::variant<std::unique_ptr<Cache<float>>, std::unique_ptr<Cache<double>>> cache;
     index bytes() const {
-        return std::visit([](const auto& c) { return c->bytes(); }, cache);
+        return std::visit([](const auto& c) { return c->bytes; }, cache);
     }
 };
 
@@ -46,10 +50,19 @@ Cell cell_named(const std::string& name) {
                           name + "\"");
 }
 
+Recompute recompute_named(const std::string& name) {
+    if (name == "none") return Recompute::none;
+    if (name == "gates") return Recompute::gates;
+    if (name == "checkpoint") return Recompute::checkpoint;
+    throw py::value_error("recompute: expected \"none\", \"gates\" or \"checkpoint\", got \"" +
+                          name + "\"");
+}
+
 std::unique_ptr<PyPlan> make_plan(const std::string& cell, bool double_precision, index steps,
                                   index batch, index input_size, index hidden_size, index layers,
                                   index directions, const py::object& lengths, double dropout,
-                                  std::uint64_t seed, bool training) {
+                                  std::uint64_t seed, bool training, const std::string& recompute,
+                                  index first_step, index total_steps) {
     const auto at_least = [](const char* name, index value, index least) {
         if (value < least) {
             throw py::value_error(std::string(name) + ": expected " + std::to_string(least) +
@@ -68,15 +81,30 @@ std::unique_ptr<PyPlan> make_plan(const std::string& cell, bool double_precision
         throw py::value_error("num_directions: expected 1 or 2");
     if (!(dropout >= 0 && dropout <= 1)) throw py::value_error("dropout: expected a probability");
     s.dropout = dropout, s.seed = seed, s.training = training;
+    s.recompute = recompute_named(recompute);
+    // Of a segment: which of `total_steps` steps these are.
+    if (total_steps < 0) total_steps = steps;
+    if (first_step < 0 || steps > total_steps || first_step > total_steps - steps) {
+        throw py::value_error("first_step: expected a segment of " + std::to_string(total_steps) +
+                              " steps");
+    }
+    s.first_step = first_step;
     const auto* l = optional<const std::int64_t>(lengths, "lengths", {batch});
     for (index i = 0; l && i < batch; ++i) {
-        if (l[i] < 0 || l[i] > steps) {
-            throw py::value_error("lengths: expected 0 .. " + std::to_string(steps) + ", got " +
-                                  std::to_string(l[i]) + " at position " + std::to_string(i));
+        if (l[i] < 0 || l[i] > total_steps) {
+            throw py::value_error("lengths: expected 0 .. " + std::to_string(total_steps) +
+                                  ", got " + std::to_string(l[i]) + " at position " +
+                                  std::to_string(i));
         }
     }
     static std::atomic<std::uint64_t> plans{0};
-    return std::unique_ptr<PyPlan>(new PyPlan{Plan(s, l), double_precision, ++plans});
+    auto made = std::unique_ptr<PyPlan>(new PyPlan{Plan(s, l), double_precision, ++plans});
+    if (first_step % made->plan.schedule.chunk_steps != 0) {
+        throw py::value_error("first_step: expected a multiple of " +
+                              std::to_string(made->plan.schedule.chunk_steps) + ", got " +
+                              std::to_string(first_step));
+    }
+    return made;
 }
 
 // Four arrays per layer and direction: weight_ih, weight_hh, bias_ih, bias_hh. T const: to be read;
@@ -188,7 +216,8 @@ void py_backward(const PyPlan& p, const PyCache& cache, const py::object& x,
                  const py::sequence& weights, const py::object& h0, const py::object& c0,
                  const py::object& output, const py::object& doutput, const py::object& dhn,
                  const py::object& dcn, const py::object& dcells, const py::object& dx,
-                 const py::object& dh0, const py::object& dc0, const py::sequence& dweights) {
+                 const py::object& dh0, const py::object& dc0, const py::sequence& dweights,
+                 bool accumulate) {
     by_plan(p, [&](auto zero) {
         using T = decltype(zero);
         const auto* typed = std::get_if<std::unique_ptr<Cache<T>>>(&cache.cache);
@@ -210,6 +239,7 @@ void py_backward(const PyPlan& p, const PyCache& cache, const py::object& x,
         call.dh0 = optional<T>(dh0, "dh0", p.state());
         call.dc0 = optional<T>(dc0, "dc0", p.state());
         call.dweights = layer_weights<T>(p, dweights, "dweights");
+        call.accumulate = accumulate;
         if (!p.has_c() && (call.c0 || call.dcn || call.dcells.data || call.dc0)) {
             throw py::value_error("c0, dcn, dcells, dc0: only the LSTM has cell states");
         }
@@ -222,10 +252,14 @@ void py_backward(const PyPlan& p, const PyCache& cache, const py::object& x,
 
 void bind_recurrent(py::module_& m) {
     using py::arg;
-    py::class_<PyPlan>(m, "Plan").def(py::init(&make_plan), arg("cell"), arg("double_precision"),
-                                      arg("steps"), arg("batch"), arg("input_size"),
-                                      arg("hidden_size"), arg("num_layers"), arg("num_directions"),
-                                      arg("lengths"), arg("dropout"), arg("seed"), arg("training"));
+    py::class_<PyPlan>(m, "Plan")
+        .def(py::init(&make_plan), arg("cell"), arg("double_precision"), arg("steps"), arg("batch"),
+             arg("input_size"), arg("hidden_size"), arg("num_layers"), arg("num_directions"),
+             arg("lengths"), arg("dropout"), arg("seed"), arg("training"),
+             arg("recompute") = "none", arg("first_step") = 0, arg("total_steps") = -1)
+        .def_property_readonly("chunk_steps",
+                               [](const PyPlan& p) { return p.plan.schedule.chunk_steps; })
+        .def_property_readonly("cache_nbytes", &PyPlan::cache_bytes);
     py::class_<PyCache>(m, "Cache").def_property_readonly("nbytes", &PyCache::bytes);
     py::class_<PyPackedWeights>(m, "PackedWeights")
         .def_property_readonly("nbytes", &PyPackedWeights::bytes)
@@ -237,7 +271,8 @@ void bind_recurrent(py::module_& m) {
           arg("c0"), arg("output"), arg("hn"), arg("cn"), arg("cells"));
     m.def("recurrent_backward", py_backward, arg("plan"), arg("cache"), arg("x"), arg("weights"),
           arg("h0"), arg("c0"), arg("output"), arg("doutput"), arg("dhn"), arg("dcn"),
-          arg("dcells"), arg("dx"), arg("dh0"), arg("dc0"), arg("dweights"));
+          arg("dcells"), arg("dx"), arg("dh0"), arg("dc0"), arg("dweights"),
+          arg("accumulate") = false);
 }
 
 }  // namespace fastrnn

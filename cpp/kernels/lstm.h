@@ -18,12 +18,17 @@ struct Lstm {
     static constexpr int gates = 4, x_slot = 0, h_slot = 0;
     static constexpr int x_gate[gates] = {0, 1, 2, 3}, h_gate[gates] = {0, 1, 2, 3};
     static constexpr int units = 1;
-    static constexpr bool has_c = true, needs_h_prev = false;
+    static constexpr bool has_c = true, needs_h_prev = false, gates_are_h = false;
 
     template <class T>
     static FASTRNN_INLINE void start(Vec<T>* acc, const T* slot, const T*) {
         FASTRNN_UNROLL
         for (int k = 0; k < gates; ++k) acc[k] = load(slot + k * lanes<T>);
+    }
+
+    template <class V>
+    static FASTRNN_INLINE V next_c(const V& i, const V& f, const V& g, const V& c_prev) {
+        return fma(f, c_prev, i * g);
     }
 
     template <class T, int rows>
@@ -32,7 +37,7 @@ struct Lstm {
         const auto f = sigmoid(s.acc[1]);
         const auto g = tanh(s.acc[2]);
         const auto o = sigmoid(s.acc[3]);
-        s.c = fma(f, s.c_prev, i * g);
+        s.c = next_c(i, f, g, s.c_prev);
         s.h = o * tanh(s.c);
         if (keep) {
             s.keep(0, i);
@@ -40,6 +45,12 @@ struct Lstm {
             s.keep(2, g);
             s.keep(3, o);
         }
+    }
+
+    template <class T>
+    static FASTRNN_INLINE Vec<T> restore_c(const T* slots, Vec<T> c_prev) {
+        return next_c<Vec<T>>(load(slots), load(slots + lanes<T>), load(slots + 2 * lanes<T>),
+                              c_prev);
     }
 
     template <class T>

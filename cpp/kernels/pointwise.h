@@ -25,7 +25,8 @@ void add_to(const T* x, T* y, index n) {
     for (index i = 0; i < n; ++i) y[i] += x[i];
 }
 
-// As many independent chains of fma as fill both pipes.
+// As many independent chains of fma as fill both pipes. They run through the addend, as in a
+// product: NEON's fma overwrites it, and would have to copy a constant one first.
 template <class T>
 double fma_loop(index iterations) {
     constexpr int chains = registers == 32 ? 24 : 12;
@@ -35,7 +36,7 @@ double fma_loop(index iterations) {
     Vec<T> x = broadcast_to<T>(0.999), y = broadcast_to<T>(1e-3);
     for (index i = 0; i < iterations; ++i) {
         FASTRNN_UNROLL
-        for (int j = 0; j < chains; ++j) acc[j] = fma(acc[j], x, y);
+        for (int j = 0; j < chains; ++j) acc[j] = fma(x, y, acc[j]);
     }
     Vec<T> total = zero<T>();
     FASTRNN_UNROLL

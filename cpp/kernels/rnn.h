@@ -37,7 +37,7 @@ struct Rnn {
     static constexpr int x_gate[gates] = {0}, h_gate[gates] = {0};
     static constexpr int units =
         product_panel;  // with one gate, several registers of units fill a tile
-    static constexpr bool has_c = false, needs_h_prev = false;
+    static constexpr bool has_c = false, needs_h_prev = false, gates_are_h = true;
 
     template <class T>
     static FASTRNN_INLINE void start(Vec<T>* acc, const T* slot, const T*) {

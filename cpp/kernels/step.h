@@ -6,10 +6,14 @@
 //   x_gate, h_gate, has_c
 //   units                          registers of hidden units in a tile
 //   needs_h_prev                   whether its equations use h_{t-1} outside of the product
+//   gates_are_h                    whether the one slot is h_t
 //   start(acc, slots, start)       the accumulators of the recurrent product
 //   forward(ForwardUnits&, keep)   the equations, for some rows and one register of units
+//   restore_c(slots, c_prev)       c_t, where has_c
 //   backward(BackwardUnit&)        ... for one row
 #pragma once
+
+#include <type_traits>
 
 #include "kernels/product.h"
 #include "simd/math.h"
@@ -46,10 +50,12 @@ struct BackwardUnit {
     Vec<T> dslots[4];  // results
 };
 
-template <class Cell, class T, int Units>
+// Step: ForwardStep, or RecomputeStep, which wants the gates alone.
+template <class Cell, class T, int Units, class Step>
 struct ForwardTile {
     static constexpr int NV = Units * Cell::gates;
-    const ForwardStep<T>& s;
+    static constexpr bool gates_alone = std::is_same_v<Step, RecomputeStep<T>>;
+    const Step& s;
     index unit;  // the first register of units
     const T* weight;
     const T* next;  // the weights that come after these
@@ -71,7 +77,7 @@ struct ForwardTile {
                                         s.start ? s.start + (unit + u) * L : nullptr);
             }
         }
-        fetch_ahead<MR>(first);
+        if constexpr (!gates_alone) fetch_ahead<MR>(first);
         accumulate<T, MR, NV>(acc, a, weight, s.hidden, share_ahead<T, NV>(next, t, s.hidden));
         finish_rows<MR, 0>(first, acc, a);
     }
@@ -119,46 +125,85 @@ struct ForwardTile {
         constexpr int L = lanes<T>;
         const index column = u * L, n = smaller(L, s.hidden - column);
         FASTRNN_UNROLL
-        for (int i = 0; i < N; ++i) {
+        for (int i = 0; i < N; ++i)
             units.slots[i] = s.gates + u * s.gates_stride + rows[i] * (Cell::slots * L);
-            if (Cell::needs_h_prev) units.h_prev.row[i] = load_first(h_prev[i] + column, n);
-            if (Cell::has_c)
-                units.c_prev.row[i] = load(s.c_prev + u * s.c_prev_stride + rows[i] * L);
-        }
-        Cell::template forward<T, N>(units, s.keep);
-        FASTRNN_UNROLL
-        for (int i = 0; i < N; ++i) {
-            store_first(s.h + s.h_offset[rows[i]] + column, units.h.row[i], n);
-            if (Cell::has_c) {
-                store(s.c + u * s.c_stride + rows[i] * L, units.c.row[i]);
-                if (s.cells)
-                    store_first(s.cells + s.cells_offset[rows[i]] + column, units.c.row[i], n);
+        if constexpr (gates_alone) {  // h and c are not used, so the compiler leaves them out
+            units.h_prev = units.c_prev = zero<T>();
+            Cell::template forward<T, N>(units, true);
+        } else {
+            FASTRNN_UNROLL
+            for (int i = 0; i < N; ++i) {
+                if (Cell::needs_h_prev) units.h_prev.row[i] = load_first(h_prev[i] + column, n);
+                if (Cell::has_c)
+                    units.c_prev.row[i] = load(s.c_prev + u * s.c_prev_stride + rows[i] * L);
+            }
+            Cell::template forward<T, N>(units, s.keep);
+            FASTRNN_UNROLL
+            for (int i = 0; i < N; ++i) {
+                store_first(s.h + s.h_offset[rows[i]] + column, units.h.row[i], n);
+                if (Cell::has_c) {
+                    store(s.c + u * s.c_stride + rows[i] * L, units.c.row[i]);
+                    if (s.cells)
+                        store_first(s.cells + s.cells_offset[rows[i]] + column, units.c.row[i], n);
+                }
             }
         }
     }
 };
 
 // Units registers of units from `unit` on, or what is left of them.
-template <class Cell, class T, int Units>
-FASTRNN_INLINE void forward_units(const ForwardStep<T>& s, index unit, const T* weight,
-                                  const T* next) {
+template <class Cell, class T, int Units, class Step>
+FASTRNN_INLINE void forward_units(const Step& s, index unit, const T* weight, const T* next) {
     if constexpr (Units > 1) {
         if (s.unit_end - unit < Units)
             return forward_units<Cell, T, Units - 1>(s, unit, weight, next);
     }
     for_row_tiles<tile_rows(Units * Cell::gates)>(
-        ForwardTile<Cell, T, Units>{s, unit, weight, next}, s.rows);
+        ForwardTile<Cell, T, Units, Step>{s, unit, weight, next}, s.rows);
 }
 
-template <class Cell, class T>
-void forward_step(const ForwardStep<T>& s) {
-    fetch_rows(s.h_prev, s.h_prev_offset, s.row, s.rows, s.hidden);
+template <class Cell, class T, class Step>
+FASTRNN_INLINE void for_units(const Step& s) {
     const T* weight = s.weight;
     for (index unit = s.unit_begin; unit < s.unit_end; unit += Cell::units) {
         const bool last = unit + Cell::units >= s.unit_end;  // then the next step begins anew
         const T* const next = weight + Cell::units * Cell::gates * lanes<T> * s.hidden;
         forward_units<Cell, T, Cell::units>(s, unit, weight, last ? s.weight : next);
         weight = next;
+    }
+}
+
+template <class Cell, class T>
+void forward_step(const ForwardStep<T>& s) {
+    fetch_rows(s.h_prev, s.h_prev_offset, s.row, s.rows, s.hidden);
+    for_units<Cell, T>(s);
+}
+
+template <class Cell, class T>
+void recompute_step(const RecomputeStep<T>& s) {
+    if constexpr (!Cell::gates_are_h) return for_units<Cell, T>(s);
+    constexpr int L = lanes<T>;
+    for (index u = s.unit_begin; u < s.unit_end; ++u) {
+        const index column = u * L, n = smaller(L, s.hidden - column);
+        T* const gates = s.gates + u * s.gates_stride;
+        for (index i = 0; i < s.rows; ++i) {
+            const index row = s.row[i];
+            store(gates + row * L, load_first(s.h + s.h_offset[row] + column, n));
+        }
+    }
+}
+
+template <class Cell, class T>
+void restore_c_step(const RestoreStep<T>& s) {
+    constexpr int L = lanes<T>;
+    for (index u = s.unit_begin; u < s.unit_end; ++u) {
+        for (index i = 0; i < s.rows; ++i) {
+            const index row = s.row[i];
+            const Vec<T> c_prev = load(s.c_prev + u * s.c_prev_stride + row * L);
+            store(s.c + u * s.c_stride + row * L,
+                  Cell::template restore_c<T>(
+                      s.gates + u * s.gates_stride + row * (Cell::slots * L), c_prev));
+        }
     }
 }
 
@@ -233,8 +278,12 @@ constexpr CellKernels<T> cell_kernels() {
                      {},
                      Cell::units * Cell::gates,
                      Cell::has_c,
+                     Cell::gates_are_h,
                      forward_step<Cell, T>,
-                     backward_step<Cell, T>};
+                     backward_step<Cell, T>,
+                     recompute_step<Cell, T>,
+                     nullptr};
+    if constexpr (Cell::has_c) k.restore_c = restore_c_step<Cell, T>;
     for (int g = 0; g < Cell::gates; ++g) {
         k.x_gate[g] = Cell::x_gate[g];
         k.h_gate[g] = Cell::h_gate[g];

@@ -86,6 +86,36 @@ struct ForwardStep {
     const index* cells_offset = nullptr;
 };
 
+// The gates once more, of any tokens whose h_{t-1} is known: the recurrent product on top of the
+// input's part and the gates' activations, to the bits of ForwardStep.
+template <class T>
+struct RecomputeStep {
+    index rows = 0;
+    const index* row = nullptr;  // [rows] the tokens' numbers: their places in gates and offsets
+    index unit_begin = 0, unit_end = 0;
+    index hidden = 0;
+    const T* weight = nullptr;  // as in ForwardStep
+    const T* start = nullptr;
+    const T* h_prev = nullptr;  // token r: H elements from h_prev + h_prev_offset[r]
+    const index* h_prev_offset = nullptr;
+    const T* h = nullptr;  // read instead of all of the above where CellKernels::gates_are_h
+    const index* h_offset = nullptr;
+    T* gates = nullptr;  // in: the input's part
+    index gates_stride = 0;
+};
+
+// c_t from c_{t-1} and the gates, to the bits of ForwardStep.
+template <class T>
+struct RestoreStep {
+    index rows = 0;
+    const index* row = nullptr;
+    index unit_begin = 0, unit_end = 0;
+    const T* gates = nullptr;
+    const T* c_prev = nullptr;
+    T* c = nullptr;
+    index gates_stride = 0, c_prev_stride = 0, c_stride = 0;
+};
+
 // One time step backward, from the gradient of h_t (and c_t) to those of the gates' arguments.
 template <class T>
 struct BackwardStep {
@@ -121,8 +151,11 @@ struct CellKernels {
     int x_gate[4], h_gate[4];
     int panel;  // registers in a panel of either weight
     bool has_c;
+    bool gates_are_h;  // all that the backward pass needs of the gates is h_t
     void (*forward)(const ForwardStep<T>&);
     void (*backward)(const BackwardStep<T>&);
+    void (*recompute)(const RecomputeStep<T>&);
+    void (*restore_c)(const RestoreStep<T>&);  // null without c
 };
 
 // Packing. `gate` maps a register's place in a group of `gates` to a block of `hidden` rows of the

@@ -41,12 +41,20 @@ void recurrent_backward(const Plan& plan, const Cache<T>& cache, const BackwardC
     Buffer<T> between[2];
     for (index i = 0; i < smaller(2, shape.layers - 1); ++i)
         between[i] = Buffer<T>(shape.steps * shape.batch * width);
-    const auto gradient_of_output = [&](index layer) {
-        return Tensor3<T>{between[layer % 2].data(), shape.batch * width, width};
+    // The inner layers' outputs after dropout, one after another, where they were not kept.
+    Buffer<T> dropped;
+    const bool drops_again = dropping && shape.layers > 1 && cache.layer_dropped.empty();
+    if (drops_again) dropped = Buffer<T>(shape.steps * shape.batch * width);
+    const auto whole = [&](const Buffer<T>& buffer) {
+        return Tensor3<T>{buffer.data(), shape.batch * width, width};
     };
-    const auto kept = [&](const std::vector<Buffer<T>>& buffers, index layer) {
-        return Tensor3<const T>{buffers[static_cast<std::size_t>(layer)].data(),
-                                shape.batch * width, width};
+    const auto gradient_of_output = [&](index layer) { return whole(between[layer % 2]); };
+    const auto output_of = [&](index layer) {
+        return whole(cache.layer_output[static_cast<std::size_t>(layer)]);
+    };
+    const auto handed_on = [&](index layer) {
+        if (!dropping) return output_of(layer);
+        return whole(drops_again ? dropped : cache.layer_dropped[static_cast<std::size_t>(layer)]);
     };
 
     std::vector<BackwardDirectionCall<T>> calls;
@@ -58,13 +66,9 @@ void recurrent_backward(const Plan& plan, const Cache<T>& cache, const BackwardC
             return tensor;
         };
         BackwardDirectionCall<T> c;
-        c.x = layer == 0 ? call.x
-                         : kept(dropping ? cache.layer_dropped : cache.layer_output, layer - 1);
-        c.output = part(last ? call.output : kept(cache.layer_output, layer));
-        const Tensor3<T> inner = gradient_of_output(layer);
-        c.doutput =
-            part(last ? call.doutput
-                      : Tensor3<const T>{inner.data, inner.time_stride, inner.batch_stride});
+        c.x = layer == 0 ? call.x : read_only(handed_on(layer - 1));
+        c.output = part(last ? call.output : read_only(output_of(layer)));
+        c.doutput = part(last ? call.doutput : read_only(gradient_of_output(layer)));
         c.dcells = part(last ? call.dcells : Tensor3<const T>{});
         c.dx = layer == 0 ? call.dx : gradient_of_output(layer - 1);
         const auto states = [&](auto* all) { return all ? all + which * state : nullptr; };
@@ -73,6 +77,7 @@ void recurrent_backward(const Plan& plan, const Cache<T>& cache, const BackwardC
         c.dh0 = states(call.dh0), c.dc0 = states(call.dc0);
         c.weights = call.weights[static_cast<std::size_t>(which)];
         c.dweights = call.dweights[static_cast<std::size_t>(which)];
+        c.accumulate = call.accumulate;
         c.input = shape.layer_input(layer);
         c.reverse = direction == 1;
         calls.push_back(c);
@@ -86,6 +91,10 @@ void recurrent_backward(const Plan& plan, const Cache<T>& cache, const BackwardC
     zero_past_the_end(plan, call.dx, shape.input_size);
     run(sharing.threads, [&](Team& team) {
         for (index layer = shape.layers - 1; layer >= 0; --layer) {
+            if (layer > 0 && drops_again) {
+                drop_tokens<T>(team, plan, table, layer - 1, output_of(layer - 1), whole(dropped));
+                team.barrier();
+            }
             for (index d = 0; d < D; ++d)
                 directions[static_cast<std::size_t>(layer * D + d)]->run(team);
             if (layer > 0 && dropping) {

@@ -42,6 +42,27 @@ protected:
         return s > 0 ? h.at(s - 1) : h0_;
     }
 
+    // bias + W_ih x of some tokens for the units unit_begin .. unit_end, which begin on a panel:
+    // token k's row of x lies at x + x_offset[k], its gates at gates + gates_offset[k] in each
+    // register of units.
+    void input_product(const PackedLayer<T>& weights, const T* x,
+                       const std::vector<index>& x_offset, index unit_begin, index unit_end,
+                       T* gates, const std::vector<index>& gates_offset, index unit_stride) const {
+        ProductArgs<T> p;
+        p.rows = static_cast<index>(x_offset.size());
+        p.a = x, p.a_offset = x_offset.data(), p.run = input_;
+        p.b = weights.w_ih.data() + unit_begin * cell_.gates * L_ * input_;
+        p.vectors = (unit_end - unit_begin) * cell_.gates, p.panel = cell_.panel;
+        p.c = gates + unit_begin * unit_stride + cell_.x_slot * L_,
+        p.c_offset = gates_offset.data();
+        p.group = cell_.gates, p.group_stride = unit_stride;
+        p.columns = p.vectors * L_;
+        p.start = weights.start.data() + unit_begin * cell_.gates * L_;
+        table_.product(p);
+    }
+
+    index unit_grain() const { return cell_.panel / cell_.gates; }  // a panel's registers of units
+
     index token_in_chunk(index s) const {
         return schedule_.first_token[s] -
                schedule_.first_token[schedule_.chunk_begin(s / schedule_.chunk_steps)];
@@ -71,6 +92,8 @@ protected:
             }
         }
     }
+
+    index state_size() const { return units_ * schedule_.batch * L_; }  // [U][B][L]
 
     const Schedule& schedule_;
     const Sharing sharing_;

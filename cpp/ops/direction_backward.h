@@ -7,65 +7,14 @@
 #pragma once
 
 #include <atomic>
+#include <optional>
 
-#include "ops/direction.h"
+#include "ops/direction_recompute.h"
 
 namespace fastrnn {
 
-// The longest single chain of additions in a sum over time and batch.
-constexpr index terms_in_a_chain = 1024;
-// Panels of x (or h) that a task packs at once, so that the gates' gradients stream by half as
-// often.
-constexpr index panels_per_task = 2;
 // Tasks per thread and chunk: enough for an even load where a neighbour holds one thread up.
 constexpr index tasks_per_thread = 4;
-
-// The arrays that one layer and direction after another works in.
-template <class T>
-struct BackwardWorkspace {
-    BackwardWorkspace(const Plan& plan, const KernelTable<T>& table, const CellKernels<T>& cell,
-                      index threads, index input) {
-        const Schedule& schedule = plan.schedule;
-        const index L = table.lanes, hidden = plan.shape.hidden_size, units = ceil_div(hidden, L);
-        const index width = cell.slots * L, terms = hidden * cell.gates,
-                    states = units * schedule.batch * L;
-        index tokens = 0;
-        for (index c = 0; c < schedule.chunks(); ++c)
-            tokens = larger(tokens, schedule.chunk_tokens(c));
-        dh = Buffer<T>(states);
-        if (cell.has_c) {
-            dc = Buffer<T>(states);
-            c_start = Buffer<T>(states);
-        }
-        w_hh = Buffer<T>(terms * units * L);
-        w_ih = Buffer<T>(terms * round_up(input, L));
-        bias_sums = Buffer<T>(units * width);
-        for (auto& buffer : dgates)
-            buffer = Buffer<T>(units * ChunkLayout::padded(tokens * width, sizeof(T)));
-        panel_stride = smaller(tokens, terms_in_a_chain) * table.outer_panel * L;
-        panels = Buffer<T>(panel_stride * panels_per_task * threads);
-    }
-
-    Buffer<T> dh, dc, c_start;  // [U][B][L]
-    Buffer<T> w_hh, w_ih;       // transposed and packed
-    Buffer<T> bias_sums;        // [U][slots][L]
-    Buffer<T> dgates[2];        // [U][tokens of a chunk][slots][L], chunk after chunk in turn
-    Buffer<T> panels;           // each member's packed columns of x or h
-    index panel_stride;
-};
-
-// One layer and direction.
-template <class T>
-struct BackwardDirectionCall {
-    Tensor3<const T> x, output, doutput, dcells;
-    Tensor3<T> dx;
-    const T *h0, *c0, *dhn, *dcn;
-    T *dh0, *dc0;
-    LayerWeights<const T> weights;
-    LayerWeights<T> dweights;
-    index input;
-    bool reverse;
-};
 
 template <class T>
 class DirectionBackward : Direction<T> {
@@ -83,7 +32,7 @@ public:
           work_(work),
           cache_(cache),
           gates_(cache.gates[which].data()),
-          c_(cache.c[which].data()),
+          c_(cache.checkpoints ? nullptr : cache.c[which].data()),
           terms_(hidden_ * cell_.gates),
           unit_panel_(unit_panel),
           x_(call.x, schedule_, call.reverse),
@@ -91,7 +40,10 @@ public:
           doutput_(call.doutput, schedule_, call.reverse),
           dcells_(call.dcells, schedule_, call.reverse),
           dx_(call.dx, schedule_, call.reverse),
-          next_task_(static_cast<std::size_t>(schedule_.chunks())) {}
+          next_task_(static_cast<std::size_t>(schedule_.chunks())) {
+        if (plan.shape.recompute != Recompute::none)
+            recompute_.emplace(plan, cache, which, sharing, work, call);
+    }
 
     void run(Team& team) {
         const Share share(team, sharing_, schedule_, units_, unit_panel_);
@@ -103,6 +55,8 @@ public:
             c_offset.push_back(i * L_);
         }
         for (index c = schedule_.chunks() - 1; c >= 0; --c) {
+            // A member computes what its own steps read: no barrier is needed.
+            if (recompute_ && !team.cancelled()) recompute_->chunk(share, c);
             for (index s = schedule_.chunk_end(c) - 1; s >= schedule_.chunk_begin(c); --s) {
                 if (!team.cancelled()) {
                     recurrent_product(share, s + 1, a_offset, c_offset);
@@ -119,7 +73,8 @@ public:
             finish_states(share);
         }
         team.barrier();
-        if (team.rank() == 0 && !team.cancelled()) finish_biases();
+        if (team.rank() == 0 && !team.cancelled())
+            each_bias([](T& sum, T& gradient) { gradient = sum; });
     }
 
 private:
@@ -149,6 +104,7 @@ private:
                                              smaller(input_, range.end * L_));
             }
         }
+        if (recompute_) recompute_->pack(team);
         this->read_state(share, call_.dhn, work_.dh.data());
         if (cell_.has_c) {
             this->read_state(share, call_.dcn, work_.dc.data());
@@ -156,7 +112,9 @@ private:
         }
         if (team.rank() == 0) {
             std::fill_n(work_.bias_sums.data(), units_ * width_, T(0));
-            if (schedule_.chunks() == 0) {  // no token: every gradient of a weight is 0
+            if (call_.accumulate) each_bias([](T& sum, T& gradient) { sum = gradient; });
+            if (schedule_.chunks() == 0 &&
+                !call_.accumulate) {  // no token: every gradient of a weight is 0
                 const index rows = cell_.gates * hidden_;
                 if (call_.dweights.w_ih) std::fill_n(call_.dweights.w_ih, rows * input_, T(0));
                 if (call_.dweights.w_hh) std::fill_n(call_.dweights.w_hh, rows * hidden_, T(0));
@@ -175,6 +133,11 @@ private:
     void sum_over_gates(ProductArgs<T>& p) const {
         p.run = cell_.gates * L_, p.runs = hidden_ / L_;
         p.tail = hidden_ % L_, p.tails = p.tail ? cell_.gates : 0, p.tail_stride = L_;
+    }
+
+    const T* gates_at(index s, index& unit_stride) const {
+        return gates_ ? this->kept(gates_, cache_.gates_layout, s, width_, unit_stride)
+                      : recompute_->gates_at(s, unit_stride);
     }
 
     const T* c_at(index s, index& unit_stride) const {
@@ -211,10 +174,13 @@ private:
         a.doutput = doutput_.at(s), a.doutput_offset = doutput_.offset(s);
         a.dcells = dcells_.at(s), a.dcells_offset = dcells_.offset(s);
         a.dh = work_.dh.data(), a.dc = work_.dc.data(), a.state_stride = schedule_.batch * L_;
-        a.gates = this->kept(gates_, cache_.gates_layout, s, width_, a.gates_stride);
-        if (cell_.has_c) {
+        a.gates = gates_at(s, a.gates_stride);
+        if (c_) {
             a.c = c_at(s, a.c_stride);
             a.c_prev = c_at(s - 1, a.c_prev_stride);
+        } else if (cell_.has_c) {
+            a.c = recompute_->c_at(s, a.c_stride);
+            a.c_prev = recompute_->c_before(s, a.c_prev_stride);
         }
         a.h_prev = this->h_before(s, h_, a.h_prev_offset);
         a.dgates = dgates_at(s, a.dgates_stride);
@@ -277,7 +243,7 @@ private:
         a.a_stride = width_;
         a.m = cell_.gates * L_, a.width = L_;
         a.c_stride = task.recurrent ? hidden_ : input_;
-        a.add = c != schedule_.chunks() - 1;
+        a.add = call_.accumulate || c != schedule_.chunks() - 1;
         index stride;
         const T* const dgates = dgates_at(schedule_.chunk_begin(c), stride);
         for (index first = 0; first < tokens; first += terms_in_a_chain, a.add = true) {
@@ -350,25 +316,28 @@ private:
         if (call_.dc0) this->write_state(share, work_.dc.data(), call_.dc0);
     }
 
-    void finish_biases() {
-        const auto write = [&](T* to, int slot, const int* gate) {
-            if (!to) return;
+    // body(sum, gradient) for every element of the biases' gradients that is wanted.
+    template <class Body>
+    void each_bias(const Body& body) {
+        const auto each = [&](T* gradient, int slot, const int* gate) {
+            if (!gradient) return;
             for (int j = 0; j < cell_.gates; ++j) {
                 for (index unit = 0; unit < hidden_; ++unit) {
-                    to[gate[j] * hidden_ + unit] =
-                        work_.bias_sums[unit / L_ * width_ + (slot + j) * L_ + unit % L_];
+                    body(work_.bias_sums[unit / L_ * width_ + (slot + j) * L_ + unit % L_],
+                         gradient[gate[j] * hidden_ + unit]);
                 }
             }
         };
-        write(call_.dweights.b_ih, cell_.x_slot, cell_.x_gate);
-        write(call_.dweights.b_hh, cell_.h_slot, cell_.h_gate);
+        each(call_.dweights.b_ih, cell_.x_slot, cell_.x_gate);
+        each(call_.dweights.b_hh, cell_.h_slot, cell_.h_gate);
     }
 
     const BackwardDirectionCall<T>& call_;
     const BackwardWorkspace<T>& work_;
     const Cache<T>& cache_;
-    T* const gates_;
-    T* const c_;
+    T* const gates_;  // null: computed again
+    T* const c_;      // null: computed again, or there is none
+    std::optional<DirectionRecompute<T>> recompute_;
     const index terms_;       // K of the products with dgates
     const index unit_panel_;  // registers in a panel of the recurrent weights
     const TimeView<const T> x_, h_, doutput_, dcells_;

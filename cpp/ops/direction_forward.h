@@ -26,7 +26,7 @@ class DirectionForward : Direction<T> {
     using Direction<T>::schedule_, Direction<T>::sharing_, Direction<T>::table_,
         Direction<T>::cell_;
     using Direction<T>::L_, Direction<T>::hidden_, Direction<T>::input_, Direction<T>::units_;
-    using Direction<T>::width_, Direction<T>::h0_, Direction<T>::h0_offset_;
+    using Direction<T>::width_, Direction<T>::unit_grain;
 
 public:
     DirectionForward(const Plan& plan, const Kernels& kernels, const Sharing& sharing,
@@ -43,7 +43,7 @@ public:
         const index tokens = larger(ahead_rows, ahead_bytes / token_bytes);
         ahead_steps_ =
             larger(1, smaller(smaller(tokens / rows, schedule_.chunk_steps), schedule_.steps));
-        if (cell_.has_c) c_start_ = Buffer<T>(units_ * schedule_.batch * L_);
+        if (cell_.has_c) c_start_ = Buffer<T>(this->state_size());
     }
 
     // Inference: one set of gates, overwritten as time goes on, and one c.
@@ -52,12 +52,13 @@ public:
         scratch_ = Buffer<T>(units_ * scratch_stride_);
     }
 
-    // Training: every step's gates and c, where the backward pass will find them.
+    // Training: gates and c, where the backward pass will find them, as far as they are kept.
     void use_cache(const Cache<T>& cache, std::size_t which) {
         gates_layout_ = &cache.gates_layout;
         c_layout_ = &cache.c_layout;
         gates_ = cache.gates[which].data();
-        c_ = cell_.has_c ? cache.c[which].data() : nullptr;
+        (cache.checkpoints ? checkpoints_ : c_) = cache.c[which].data();
+        if (!gates_) use_scratch();
     }
 
     void use_packed(const PackedLayer<T>& packed) { packed_ = &packed; }
@@ -75,9 +76,12 @@ public:
         if (cell_.has_c) this->read_state(share, call_.c0, c_start_.data());
         std::vector<index> a_offset, c_offset;
         for (index s = 0; s < schedule_.steps;) {
-            const index chunk_end = schedule_.chunk_end(s / schedule_.chunk_steps);
-            const index end = smaller(s + ahead_steps_, training() ? chunk_end : schedule_.steps);
-            if (!team.cancelled()) input_product(share, s, end, a_offset, c_offset);
+            const index chunk = s / schedule_.chunk_steps;
+            const index end =
+                smaller(s + ahead_steps_,
+                        gates_ || checkpoints_ ? schedule_.chunk_end(chunk) : schedule_.steps);
+            if (checkpoints_ && s == schedule_.chunk_begin(chunk)) keep_checkpoint(share, chunk);
+            if (!team.cancelled()) input_part(share, s, end, a_offset, c_offset);
             for (const index begin = s; s < end; ++s) {
                 if (!team.cancelled()) step(share, s, begin);
                 if (share.by_units) team.barrier();
@@ -88,27 +92,23 @@ public:
     }
 
 private:
-    bool training() const { return gates_ != nullptr; }
-    index unit_grain() const { return cell_.panel / cell_.gates; }
-
     // The gates of step s: where they begin, and their stride. `begin` is the first step computed
     // ahead with it.
     T* gates_at(index s, index begin, index& unit_stride) const {
-        if (training()) return this->kept(gates_, *gates_layout_, s, width_, unit_stride);
+        if (gates_) return this->kept(gates_, *gates_layout_, s, width_, unit_stride);
         unit_stride = scratch_stride_;
         return scratch_.data() + (s - begin) * schedule_.batch * width_;
     }
 
     T* c_at(index s, index& unit_stride) const {
-        if (training() && s >= 0) return this->kept(c_, *c_layout_, s, L_, unit_stride);
+        if (c_ && s >= 0) return this->kept(c_, *c_layout_, s, L_, unit_stride);
         unit_stride = schedule_.batch * L_;
         return c_start_.data();
     }
 
-    // bias + W_ih x for the steps begin .. end - 1 of this member's sequences and units, into the
-    // gates.
-    void input_product(const Share& share, index begin, index end, std::vector<index>& a_offset,
-                       std::vector<index>& c_offset) {
+    // The input's part of the steps begin .. end - 1 for this member's sequences and units.
+    void input_part(const Share& share, index begin, index end, std::vector<index>& a_offset,
+                    std::vector<index>& c_offset) {
         index unit_stride;
         T* const gates = gates_at(begin, begin, unit_stride);
         a_offset.clear();
@@ -120,19 +120,22 @@ private:
             for (index j = 0; j < rows; ++j) {
                 const index i = share.row[j];
                 a_offset.push_back(s * x_.step + x_.offset(s)[i]);
-                c_offset.push_back(base + (i * cell_.slots + cell_.x_slot) * L_);
+                c_offset.push_back(base + i * width_);
             }
         }
-        ProductArgs<T> p;
-        p.rows = static_cast<index>(a_offset.size());
-        p.a = x_.base, p.a_offset = a_offset.data(), p.run = input_;
-        p.b = packed_->w_ih.data() + share.unit_begin * cell_.gates * L_ * input_;
-        p.vectors = (share.unit_end - share.unit_begin) * cell_.gates, p.panel = cell_.panel;
-        p.c = gates + share.unit_begin * unit_stride, p.c_offset = c_offset.data();
-        p.group = cell_.gates, p.group_stride = unit_stride;
-        p.columns = p.vectors * L_;
-        p.start = packed_->start.data() + share.unit_begin * cell_.gates * L_;
-        table_.product(p);
+        this->input_product(*packed_, x_.base, a_offset, share.unit_begin, share.unit_end, gates,
+                            c_offset, unit_stride);
+    }
+
+    // This member's part of the c that a chunk begins with.
+    void keep_checkpoint(const Share& share, index chunk) {
+        T* const to = checkpoints_ + chunk * this->state_size();
+        for (index u = share.unit_begin; u < share.unit_end; ++u) {
+            for (const index i : share.row) {
+                const index place = (u * schedule_.batch + i) * L_;
+                std::copy_n(c_start_.data() + place, L_, to + place);
+            }
+        }
     }
 
     void step(const Share& share, index s, index begin) {
@@ -146,7 +149,7 @@ private:
         a.h_prev = this->h_before(s, h_, a.h_prev_offset);
         a.h = h_.at(s), a.h_offset = h_.offset(s);
         a.gates = gates_at(s, begin, a.gates_stride);
-        a.keep = training();
+        a.keep = gates_ != nullptr;
         if (cell_.has_c) {
             a.c_prev = c_at(s - 1, a.c_prev_stride);
             a.c = c_at(s, a.c_stride);
@@ -191,6 +194,7 @@ private:
     const ChunkLayout* c_layout_ = nullptr;
     T* gates_ = nullptr;
     T* c_ = nullptr;
+    T* checkpoints_ = nullptr;
 };
 
 }  // namespace fastrnn

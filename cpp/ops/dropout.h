@@ -38,7 +38,7 @@ void drop_tokens(Team& team, const Plan& plan, const KernelTable<T>& table, inde
         for (index t = 0; t < plan.schedule.length[static_cast<std::size_t>(i)]; ++t) {
             rule.row(table, from.data + t * from.time_stride + row * from.batch_stride,
                      to.data + t * to.time_stride + row * to.batch_stride,
-                     shape.directions * shape.hidden_size, t, row);
+                     shape.directions * shape.hidden_size, shape.first_step + t, row);
         }
     }
 }

@@ -6,9 +6,14 @@
 namespace fastrnn {
 namespace {
 
-template <class T>
-Tensor3<const T> read_only(const Tensor3<T>& t) {
-    return {t.data, t.time_stride, t.batch_stride};
+// Elements of an inner layer's output.
+index inner_size(const RecurrentShape& shape) {
+    return shape.steps * shape.batch * shape.directions * shape.hidden_size;
+}
+
+// The inner layers' outputs after dropout are as soon made again as read.
+bool keeps_dropped(const RecurrentShape& shape) {
+    return shape.dropout > 0 && shape.recompute == Recompute::none;
 }
 
 }  // namespace
@@ -16,35 +21,35 @@ Tensor3<const T> read_only(const Tensor3<T>& t) {
 template <class T>
 std::unique_ptr<Cache<T>> recurrent_forward(const Plan& plan, const ForwardCall<T>& call) {
     const RecurrentShape& shape = plan.shape;
-    const Schedule& schedule = plan.schedule;
     const Kernels kernels = call.packed ? call.packed->kernels : current_kernels();
     const KernelTable<T>& table = kernel_table<T>(kernels);
     const CellKernels<T>& cell = table.cell[static_cast<int>(shape.cell)];
     const index D = shape.directions, H = shape.hidden_size, width = D * H;
-    const index units = ceil_div(H, table.lanes), state = shape.batch * H;
+    const index state = shape.batch * H;
     const bool dropping = shape.training && shape.dropout > 0;
 
     std::unique_ptr<Cache<T>> cache;
     if (shape.training) {
-        cache = std::make_unique<Cache<T>>();
-        cache->kernels = kernels;
-        cache->gates_layout = ChunkLayout(schedule, units, cell.slots * table.lanes, sizeof(T));
-        if (cell.has_c) cache->c_layout = ChunkLayout(schedule, units, table.lanes, sizeof(T));
-        for (index i = 0; i < shape.layers * D; ++i) {
-            cache->gates.emplace_back(cache->gates_layout.total);
-            cache->c.emplace_back(cache->c_layout.total);
-        }
+        cache = std::make_unique<Cache<T>>(plan, kernels);
+        cache->allocate(shape);
     }
-    // The outputs between layers: kept in training, else two in turn.
+    // The outputs between layers, in turn where they are not kept.
     std::vector<Buffer<T>> between, dropped;
-    const index between_count = shape.training ? shape.layers - 1 : smaller(2, shape.layers - 1);
-    for (index i = 0; i < between_count; ++i) {
-        between.emplace_back(shape.steps * shape.batch * width);
-        if (dropping) dropped.emplace_back(shape.steps * shape.batch * width);
+    if (!shape.training) {
+        for (index i = 0; i < smaller(2, shape.layers - 1); ++i)
+            between.emplace_back(inner_size(shape));
+    } else if (dropping && cache->layer_dropped.empty() && shape.layers > 1) {
+        dropped.emplace_back(inner_size(shape));
     }
-    const auto inner = [&](std::vector<Buffer<T>>& buffers, index layer) {
-        return Tensor3<T>{buffers[static_cast<std::size_t>(layer % between_count)].data(),
-                          shape.batch * width, width};
+    const auto inner = [&](const std::vector<Buffer<T>>& buffers, index layer) {
+        const std::size_t place = static_cast<std::size_t>(layer) % buffers.size();
+        return Tensor3<T>{buffers[place].data(), shape.batch * width, width};
+    };
+    const auto output_of = [&](index layer) {
+        return inner(cache ? cache->layer_output : between, layer);
+    };
+    const auto dropped_of = [&](index layer) {
+        return inner(dropped.empty() ? cache->layer_dropped : dropped, layer);
     };
 
     const Sharing sharing = share_stack<T>(plan, table, 1, cell.panel / cell.gates);
@@ -55,8 +60,9 @@ std::unique_ptr<Cache<T>> recurrent_forward(const Plan& plan, const ForwardCall<
     for (index layer = 0; layer < shape.layers; ++layer) {
         const bool last = layer == shape.layers - 1;
         const Tensor3<const T> x =
-            layer == 0 ? call.x : read_only(inner(dropping ? dropped : between, layer - 1));
-        Tensor3<T> output = last ? call.output : inner(between, layer);
+            layer == 0 ? call.x
+                       : read_only(dropping ? dropped_of(layer - 1) : output_of(layer - 1));
+        Tensor3<T> output = last ? call.output : output_of(layer);
         Tensor3<T> cells = last ? call.cells : Tensor3<T>{};
         for (index d = 0; d < D; ++d) {
             const index which = layer * D + d;
@@ -87,8 +93,8 @@ std::unique_ptr<Cache<T>> recurrent_forward(const Plan& plan, const ForwardCall<
             if (layer > 0) {
                 team.barrier();
                 if (dropping) {
-                    drop_tokens<T>(team, plan, table, layer - 1, inner(between, layer - 1),
-                                   inner(dropped, layer - 1));
+                    drop_tokens<T>(team, plan, table, layer - 1, output_of(layer - 1),
+                                   dropped_of(layer - 1));
                     team.barrier();
                 }
             }
@@ -100,10 +106,6 @@ std::unique_ptr<Cache<T>> recurrent_forward(const Plan& plan, const ForwardCall<
             }
         }
     });
-    if (cache) {
-        cache->layer_output = std::move(between);
-        cache->layer_dropped = std::move(dropped);
-    }
     return cache;
 }
 
@@ -132,12 +134,34 @@ index PackedStack<T>::bytes() const {
 }
 
 template <class T>
-index Cache<T>::bytes() const {
-    std::size_t total = 0;
-    for (const auto* buffers : {&gates, &c, &layer_output, &layer_dropped}) {
-        for (const Buffer<T>& b : *buffers) total += b.bytes();
+Cache<T>::Cache(const Plan& plan, const Kernels& k) : kernels(k) {
+    const RecurrentShape& shape = plan.shape;
+    const KernelTable<T>& table = kernel_table<T>(kernels);
+    const CellKernels<T>& cell = table.cell[static_cast<int>(shape.cell)];
+    const index L = table.lanes, units = ceil_div(shape.hidden_size, L);
+    if (shape.recompute == Recompute::none)
+        gates_layout = ChunkLayout(plan.schedule, units, cell.slots * L, sizeof(T));
+    if (cell.has_c && shape.recompute == Recompute::checkpoint) {
+        checkpoints = plan.schedule.chunks() * units * shape.batch * L;
+    } else if (cell.has_c) {
+        c_layout = ChunkLayout(plan.schedule, units, L, sizeof(T));
     }
-    return static_cast<index>(total);
+    const index each = gates_layout.total + c_layout.total + checkpoints;
+    const index elements = shape.layers * shape.directions * each +
+                           (shape.layers - 1) * inner_size(shape) * (keeps_dropped(shape) ? 2 : 1);
+    bytes = elements * static_cast<index>(sizeof(T));
+}
+
+template <class T>
+void Cache<T>::allocate(const RecurrentShape& shape) {
+    for (index i = 0; i < shape.layers * shape.directions; ++i) {
+        gates.emplace_back(gates_layout.total);
+        c.emplace_back(c_layout.total + checkpoints);
+    }
+    for (index i = 0; i < shape.layers - 1; ++i) {
+        layer_output.emplace_back(inner_size(shape));
+        if (keeps_dropped(shape)) layer_dropped.emplace_back(inner_size(shape));
+    }
 }
 
 template struct PackedStack<float>;

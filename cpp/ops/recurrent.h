@@ -12,6 +12,11 @@
 
 namespace fastrnn {
 
+// What a training forward pass does not keep and the backward pass computes again, chunk by chunk:
+// nothing; the gates; the gates and the LSTM's c, but for that before each chunk. The results are
+// the same bits.
+enum class Recompute { none, gates, checkpoint };
+
 struct RecurrentShape {
     Cell cell = Cell::lstm;
     index steps = 0, batch = 0, input_size = 0, hidden_size = 0;
@@ -19,16 +24,20 @@ struct RecurrentShape {
     double dropout = 0;  // between layers, in training
     std::uint64_t seed = 0;
     bool training = false;
+    Recompute recompute = Recompute::none;
+    // Of a segment of longer sequences, its place in them: a multiple of Schedule::chunk_steps.
+    index first_step = 0;
 
     index layer_input(index layer) const {
         return layer == 0 ? input_size : directions * hidden_size;
     }
 };
 
-// One validated description of a call: the shape and the lengths.
+// One validated description of a call: the shape and the lengths, of a segment those of the whole
+// sequences.
 struct Plan {
     Plan(const RecurrentShape& s, const std::int64_t* lengths)
-        : shape(s), schedule(s.steps, s.batch, lengths), ragged(lengths != nullptr) {}
+        : shape(s), schedule(s.steps, s.batch, lengths, s.first_step), ragged(lengths != nullptr) {}
     const RecurrentShape shape;
     const Schedule schedule;
     const bool ragged;
@@ -63,12 +72,18 @@ struct PackedStack {
 // What the backward pass needs besides x, the weights and the output.
 template <class T>
 struct Cache {
+    Cache(const Plan& plan, const Kernels& kernels);  // without the buffers
+    void allocate(const RecurrentShape& shape);
+
     Kernels kernels;
-    ChunkLayout gates_layout, c_layout;
-    std::vector<Buffer<T>> gates, c;       // per layer and direction
+    ChunkLayout gates_layout, c_layout;  // empty where not kept
+    index checkpoints = 0;               // elements of c with Recompute::checkpoint
+    // Per layer and direction. c: [chunks][U][B][L] with Recompute::checkpoint, the one before each
+    // chunk.
+    std::vector<Buffer<T>> gates, c;
     std::vector<Buffer<T>> layer_output;   // [layers - 1] [T, B, D * H]
-    std::vector<Buffer<T>> layer_dropped;  // the same after dropout; empty without
-    index bytes() const;
+    std::vector<Buffer<T>> layer_dropped;  // the same after dropout; empty without or if recomputed
+    index bytes;                           // of all buffers
 };
 
 template <class T>
@@ -98,6 +113,8 @@ struct BackwardCall {
     T* dh0 = nullptr;
     T* dc0 = nullptr;
     std::vector<LayerWeights<T>> dweights;  // contiguous
+    bool accumulate =
+        false;  // dweights hold the sums over the segments after this one: add to them
 };
 
 template <class T>

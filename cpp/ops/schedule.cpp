@@ -12,7 +12,7 @@ constexpr index tokens_per_chunk = 1024;
 
 }  // namespace
 
-Schedule::Schedule(index all_steps, index batch_size, const std::int64_t* lengths)
+Schedule::Schedule(index all_steps, index batch_size, const std::int64_t* lengths, index first_step)
     : batch(batch_size) {
     const auto n = static_cast<std::size_t>(batch);
     order.resize(n);
@@ -21,7 +21,9 @@ Schedule::Schedule(index all_steps, index batch_size, const std::int64_t* length
     if (lengths) {
         std::stable_sort(order.begin(), order.end(),
                          [&](index a, index b) { return lengths[a] > lengths[b]; });
-        for (std::size_t i = 0; i < n; ++i) length[i] = lengths[order[i]];
+        for (std::size_t i = 0; i < n; ++i) {
+            length[i] = smaller(all_steps, larger(0, lengths[order[i]] - first_step));
+        }
     }
     steps = n ? length[0] : 0;
     active.resize(static_cast<std::size_t>(steps));

@@ -14,18 +14,21 @@
 namespace fastrnn {
 
 struct Schedule {
-    // lengths: [batch], each 0 .. steps; null: all full.
-    Schedule(index steps, index batch, const std::int64_t* lengths);
+    // Of the steps first_step .. first_step + steps - 1 of sequences of these lengths [batch]
+    // (null: all full). A segment keeps the order of the whole sequences, and with it that of every
+    // sum.
+    Schedule(index steps, index batch, const std::int64_t* lengths, index first_step = 0);
 
     index steps;  // of the longest sequence
     index batch;
     std::vector<index> order;        // [batch] the caller's row of each sorted sequence
-    std::vector<index> length;       // [batch] of each sorted sequence
+    std::vector<index> length;       // [batch] of each sorted sequence, within these steps
     std::vector<index> active;       // [steps]
     std::vector<index> first_token;  // [steps + 1]
 
     // Sums over time are made chunk by chunk. Chunks are aligned to absolute steps and their size
-    // depends on the batch alone, so that neither threads nor memory modes change a sum.
+    // depends on the batch alone, so that neither threads nor memory modes change a sum; a segment
+    // begins with a chunk.
     index chunk_steps;
     index chunks() const { return ceil_div(steps, chunk_steps); }
     index chunk_begin(index c) const { return c * chunk_steps; }
@@ -58,6 +61,11 @@ struct Tensor3 {
     index time_stride = 0, batch_stride = 0;
     bool packed = false;
 };
+
+template <class T>
+Tensor3<const T> read_only(const Tensor3<T>& t) {
+    return {t.data, t.time_stride, t.batch_stride};
+}
 
 // The same array as one direction of time walks it: the row of sequence i at step s is at(s) +
 // offset(s)[i].

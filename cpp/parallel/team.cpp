@@ -56,7 +56,9 @@ void pause() {
 #if defined(__x86_64__)
     _mm_pause();
 #elif defined(__aarch64__)
-    asm volatile("yield");
+    // yield does nothing on cores without hardware threads, which most are: the spins would be over
+    // at once. isb takes about as long as x86's pause (oneTBB and Rust spin so too).
+    asm volatile("isb");
 #endif
 }
 

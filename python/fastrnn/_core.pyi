@@ -50,7 +50,15 @@ class Plan:
         dropout: float,
         seed: int,
         training: bool,
+        recompute: str = "none",  # "gates", "checkpoint"
+        first_step: int = 0,  # of a segment, a multiple of chunk_steps
+        total_steps: int = -1,  # of which it is a part, and to which the lengths refer
     ) -> None: ...
+
+    chunk_steps: int
+    """Sums over time are made by chunks of so many steps."""
+    cache_nbytes: int
+    """What the cache of a training forward pass would hold."""
 
 class Cache:
     """What the backward pass needs besides x, the weights and the output. Reusable."""
@@ -108,6 +116,7 @@ def recurrent_backward(
     dh0: Floating | None,
     dc0: Floating | None,
     dweights: Sequence[Floating | None],
+    accumulate: bool = False,  # dweights hold the sums over the steps after these: add to them
 ) -> None: ...
 
 # ---- the rest of a training step -----------------------------------------------------------------

@@ -258,6 +258,14 @@ def as_given(array: Array, unbatched: bool, batch_first: bool) -> Array:
     return array.transpose(1, 0, 2) if batch_first else array
 
 
+def given_shape(shape: tuple[int, int, int], unbatched: bool, batch_first: bool) -> tuple[int, ...]:
+    """Return what `as_given` makes of a shape."""
+    steps, batch, width = shape
+    if unbatched:
+        return (steps, width)
+    return (batch, steps, width) if batch_first else shape
+
+
 def as_internal(array: Array, unbatched: bool, batch_first: bool) -> Array:
     """Undo `as_given`."""
     if unbatched:
@@ -273,8 +281,11 @@ def make_plan(
     dropout: float = 0.0,
     seed: int = 0,
     training: bool = False,
+    recompute: str = "none",
+    first_step: int = 0,
+    total_steps: int = -1,
 ) -> core.Plan:
-    """Return the core's description of the call."""
+    """Return the core's description of the call; of a segment, with the place that it has."""
     return core.Plan(
         stack.cell,
         stack.dtype == np.float64,
@@ -288,4 +299,7 @@ def make_plan(
         dropout,
         seed,
         training,
+        recompute,
+        first_step,
+        total_steps,
     )

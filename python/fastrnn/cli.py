@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 EXAMPLES = {
+    "adding": "adding",
     "digits": "digits",
     "forecast": "forecast",
     "language-model": "language_model",

@@ -13,167 +13,35 @@ its name, before anything is computed.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, SupportsIndex
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from fastrnn import _stack
-from fastrnn._load import core
+from fastrnn import _calls, _segments
+from fastrnn._calls import Cache
+from fastrnn._memory import MemoryLimit, Recompute
+from fastrnn._segments import Segments
 from fastrnn._typing import Array, Floating
 
 __all__ = [
     "Cache",
+    "Segments",
     "gru_backward",
     "gru_forward",
+    "gru_segments",
     "lstm_backward",
     "lstm_forward",
+    "lstm_segments",
     "rnn_backward",
     "rnn_forward",
+    "rnn_segments",
 ]
 
 Weights = Mapping[str, Floating]
 Lengths = npt.NDArray[np.integer[Any]] | Sequence[int]
 State = tuple[Floating, Floating]
 StateGradient = tuple[Floating | None, Floating | None]
-
-
-@dataclass(frozen=True, repr=False, eq=False)
-class Cache:
-    """What a forward pass keeps for its backward pass; it can be used more than once.
-
-    It refers to x, the weights and the output, which must not change in between; the output is
-    therefore returned read-only. Its memory is freed, for the next call, with the object.
-    """
-
-    _plan: core.Plan
-    _core: core.Cache
-    _stack: _stack.Stack
-    _x: Array
-    _h0: Floating | None
-    _c0: Floating | None
-    _output: Array
-    _unbatched: bool
-    _batch_first: bool
-
-    @property
-    def nbytes(self) -> int:
-        """The bytes that it holds beyond x, the weights and the output."""
-        return self._core.nbytes
-
-    def __repr__(self) -> str:
-        steps, batch = self._x.shape[:2]
-        return f"<Cache of {self._stack.cell}, T={steps}, B={batch}, {self.nbytes} bytes>"
-
-
-def _forward(
-    cell: str,
-    x: Floating,
-    weights: Weights,
-    state: object,
-    num_layers: SupportsIndex,
-    bidirectional: bool,
-    lengths: Lengths | None,
-    batch_first: bool,
-    dropout: float,
-    seed: SupportsIndex | None,
-    training: bool,
-    return_cells: bool,
-) -> tuple[Array, Array, Array | None, Cache | None, Array | None]:
-    stack = _stack.parse_weights(cell, weights, num_layers, bidirectional)
-    batch_first = _stack.flag("batch_first", batch_first)
-    training = _stack.flag("training", training)
-    return_cells = _stack.flag("return_cells", return_cells)
-    sequence, unbatched = _stack.parse_input(x, stack, batch_first)
-    steps, batch = sequence.shape[:2]
-    plan = _stack.make_plan(
-        stack,
-        steps,
-        batch,
-        _stack.parse_lengths(lengths, steps, batch, unbatched),
-        _stack.probability("dropout", dropout),
-        _stack.mask_seed(seed) if dropout or seed is not None else 0,
-        training,
-    )
-    h0, c0 = _stack.parse_state(state, stack, batch, unbatched)
-    row_first = batch_first and not unbatched
-    output = _stack.empty_sequence(steps, batch, stack.output_size, stack.dtype, row_first)
-    cells = np.empty_like(output) if return_cells else None
-    hn = np.empty(stack.state_shape(batch), stack.dtype)
-    cn = np.empty_like(hn) if stack.has_cell_state else None
-    kept = core.recurrent_forward(plan, sequence, stack.arrays, h0, c0, output, hn, cn, cells)
-    cache = None
-    if kept is not None:
-        output.flags.writeable = False
-        cache = Cache(plan, kept, stack, sequence, h0, c0, output, unbatched, row_first)
-    if unbatched:
-        hn = hn[:, 0]
-        cn = None if cn is None else cn[:, 0]
-    if cells is not None:
-        cells = _stack.as_given(cells, unbatched, row_first)
-    return _stack.as_given(output, unbatched, row_first), hn, cn, cache, cells
-
-
-def _backward(
-    cells: tuple[str, ...],
-    cache: Cache,
-    doutput: Floating | None,
-    dstate: object,
-    dcells: Floating | None,
-    need_dx: bool,
-) -> tuple[Array | None, Array, Array | None, dict[str, Array]]:
-    if not isinstance(cache, Cache):
-        raise TypeError(
-            f"cache: expected what {cells[0].partition('_')[0]}_forward returned with "
-            f"training=True, got {type(cache).__name__}"
-        )
-    stack = cache._stack
-    if stack.cell not in cells:
-        raise ValueError(f"cache: expected one of {cells[0].partition('_')[0]}, got {stack.cell}")
-    steps, batch = cache._x.shape[:2]
-
-    def sequence(name: str, gradient: Floating | None) -> Array | None:
-        if gradient is None:
-            return None
-        shape = _stack.as_given(cache._output, cache._unbatched, cache._batch_first).shape
-        array = _stack.shaped(name, gradient, stack.dtype, shape)
-        return _stack.as_internal(array, cache._unbatched, cache._batch_first)
-
-    doutput = sequence("doutput", doutput)
-    dcells = sequence("dcells", dcells)
-    dhn, dcn = _stack.parse_state(dstate, stack, batch, cache._unbatched, prefix="d", suffix="n")
-    dx = None
-    if _stack.flag("need_dx", need_dx):
-        size = stack.input_size
-        dx = _stack.empty_sequence(steps, batch, size, stack.dtype, cache._batch_first)
-    dh0 = np.empty(stack.state_shape(batch), stack.dtype)
-    dc0 = np.empty_like(dh0) if stack.has_cell_state else None
-    dweights = [None if w is None else np.empty(w.shape, stack.dtype) for w in stack.arrays]
-    core.recurrent_backward(
-        cache._plan,
-        cache._core,
-        cache._x,
-        stack.arrays,
-        cache._h0,
-        cache._c0,
-        cache._output,
-        doutput,
-        dhn,
-        dcn,
-        dcells,
-        dx,
-        dh0,
-        dc0,
-        dweights,
-    )
-    if cache._unbatched:
-        dh0 = dh0[:, 0]
-        dc0 = None if dc0 is None else dc0[:, 0]
-    if dx is not None:
-        dx = _stack.as_given(dx, cache._unbatched, cache._batch_first)
-    named = zip(stack.names, dweights, strict=True)
-    return dx, dh0, dc0, {name: d for name, d in named if d is not None}
 
 
 def lstm_forward(
@@ -188,7 +56,10 @@ def lstm_forward(
     dropout: float = 0.0,
     seed: int | None = None,
     training: bool = True,
+    return_output: bool = True,
     return_cells: bool = False,
+    recompute: Recompute | None = None,
+    memory_limit: MemoryLimit | None = None,
 ) -> Any:
     """Run a stack of LSTM layers over whole sequences.
 
@@ -221,12 +92,22 @@ def lstm_forward(
         is drawn if None.
     training : bool
         Whether to return a cache for `lstm_backward`, and to apply dropout.
+    return_output : bool
+        Whether the output is wanted, or the final state alone; it is then None.
     return_cells : bool
         Whether to return every c_t of the last layer too.
+    recompute : {"none", "gates", "checkpoint", "auto"}, optional
+        What the cache does not keep and the backward pass computes again, to the same bits: nothing
+        (the default), the gates, or the gates and most of c, of one direction without
+        ``return_output`` or with several layers their outputs too. "auto" takes the first of these
+        that keeps to ``memory_limit``; ``cache.recompute`` says which.
+    memory_limit : int or str, optional
+        The most bytes that the cache may hold, such as "512MB"; given alone it means "auto". By
+        default "auto" takes half of the memory that is available at the call.
 
     Returns
     -------
-    output : array, [T, B, D * H]
+    output : array, [T, B, D * H], or None
         h_t of the last layer, in x's layout; read-only in training, because the cache refers to it.
     state : pair of arrays, each [num_layers * D, B, H]
         Final (h, c).
@@ -240,19 +121,22 @@ def lstm_forward(
     ValueError, TypeError
         An argument has a wrong type, dtype, rank, shape or value; the message names it.
     """
-    output, hn, cn, cache, cells = _forward(
+    output, hn, cn, cache, cells = _calls.forward(
         "lstm",
         x,
         weights,
         state,
-        num_layers,
-        bidirectional,
-        lengths,
-        batch_first,
-        dropout,
-        seed,
-        training,
-        return_cells,
+        num_layers=num_layers,
+        bidirectional=bidirectional,
+        lengths=lengths,
+        batch_first=batch_first,
+        dropout=dropout,
+        seed=seed,
+        training=training,
+        return_output=return_output,
+        return_cells=return_cells,
+        recompute=recompute,
+        memory_limit=memory_limit,
     )
     if return_cells:
         return output, (hn, cn), cache, cells
@@ -296,7 +180,7 @@ def lstm_backward(
     ValueError, TypeError
         An argument has a wrong type, dtype, rank or shape; the message names it.
     """
-    dx, dh0, dc0, dweights = _backward(("lstm",), cache, doutput, dstate, dcells, need_dx)
+    dx, dh0, dc0, dweights = _calls.backward(("lstm",), cache, doutput, dstate, dcells, need_dx)
     assert dc0 is not None
     return dx, (dh0, dc0), dweights
 
@@ -313,7 +197,10 @@ def gru_forward(
     dropout: float = 0.0,
     seed: int | None = None,
     training: bool = True,
-) -> tuple[Array, Array, Cache | None]:
+    return_output: bool = True,
+    recompute: Recompute | None = None,
+    memory_limit: MemoryLimit | None = None,
+) -> tuple[Any, Array, Cache | None]:
     """Run a stack of GRU layers over whole sequences, the reset gate after the product.
 
     r, z = sigmoid(W x_t + b + W_h h_{t-1} + b_h); n = tanh(W_n x_t + b_n + r * (W_hn h_{t-1} +
@@ -322,19 +209,21 @@ def gru_forward(
     Parameters, returns and errors are those of `lstm_forward`, but for the state, which is h alone
     [num_layers * D, B, H].
     """
-    output, hn, _, cache, _ = _forward(
+    output, hn, _, cache, _ = _calls.forward(
         "gru",
         x,
         weights,
         state,
-        num_layers,
-        bidirectional,
-        lengths,
-        batch_first,
-        dropout,
-        seed,
-        training,
-        False,
+        num_layers=num_layers,
+        bidirectional=bidirectional,
+        lengths=lengths,
+        batch_first=batch_first,
+        dropout=dropout,
+        seed=seed,
+        training=training,
+        return_output=return_output,
+        recompute=recompute,
+        memory_limit=memory_limit,
     )
     return output, hn, cache
 
@@ -347,7 +236,7 @@ def gru_backward(
     need_dx: bool = True,
 ) -> tuple[Array | None, Array, dict[str, Array]]:
     """Gradients of `gru_forward`; as `lstm_backward`, the state being h alone."""
-    dx, dh0, _, dweights = _backward(("gru",), cache, doutput, dstate, None, need_dx)
+    dx, dh0, _, dweights = _calls.backward(("gru",), cache, doutput, dstate, None, need_dx)
     return dx, dh0, dweights
 
 
@@ -364,7 +253,10 @@ def rnn_forward(
     dropout: float = 0.0,
     seed: int | None = None,
     training: bool = True,
-) -> tuple[Array, Array, Cache | None]:
+    return_output: bool = True,
+    recompute: Recompute | None = None,
+    memory_limit: MemoryLimit | None = None,
+) -> tuple[Any, Array, Cache | None]:
     """Run a stack of Elman RNN layers (Elman 1990) over whole sequences.
 
     h_t = tanh(W x_t + b + W_h h_{t-1} + b_h), or relu for ``nonlinearity="relu"``.
@@ -372,21 +264,21 @@ def rnn_forward(
     The other parameters, returns and errors are those of `lstm_forward`, but for the state, which
     is h alone [num_layers * D, B, H].
     """
-    if not isinstance(nonlinearity, str) or nonlinearity not in ("tanh", "relu"):
-        raise ValueError(f'nonlinearity: expected "tanh" or "relu", got {nonlinearity!r}')
-    output, hn, _, cache, _ = _forward(
-        f"rnn_{nonlinearity}",
+    output, hn, _, cache, _ = _calls.forward(
+        _rnn_cell(nonlinearity),
         x,
         weights,
         state,
-        num_layers,
-        bidirectional,
-        lengths,
-        batch_first,
-        dropout,
-        seed,
-        training,
-        False,
+        num_layers=num_layers,
+        bidirectional=bidirectional,
+        lengths=lengths,
+        batch_first=batch_first,
+        dropout=dropout,
+        seed=seed,
+        training=training,
+        return_output=return_output,
+        recompute=recompute,
+        memory_limit=memory_limit,
     )
     return output, hn, cache
 
@@ -400,5 +292,120 @@ def rnn_backward(
 ) -> tuple[Array | None, Array, dict[str, Array]]:
     """Gradients of `rnn_forward`; as `lstm_backward`, the state being h alone."""
     cells = ("rnn_tanh", "rnn_relu")
-    dx, dh0, _, dweights = _backward(cells, cache, doutput, dstate, None, need_dx)
+    dx, dh0, _, dweights = _calls.backward(cells, cache, doutput, dstate, None, need_dx)
     return dx, dh0, dweights
+
+
+def lstm_segments(
+    x: Any,
+    weights: Weights,
+    state: State | None = None,
+    *,
+    shape: tuple[int, int] | None = None,
+    num_layers: int = 1,
+    lengths: Lengths | None = None,
+    dropout: float = 0.0,
+    seed: int | None = None,
+    segment_steps: int | None = None,
+    memory_limit: MemoryLimit | None = None,
+) -> Segments:
+    """Prepare an LSTM for sequences longer than memory, run segment by segment.
+
+    The gradients are those of `lstm_forward` and `lstm_backward` over the whole sequences, bit for
+    bit: nothing is truncated. The price is a second forward pass.
+
+    Parameters
+    ----------
+    x : array [T, B, I], or function (start, stop)
+        Anything with a ``shape`` and slices along its first axis will do, such as `numpy.memmap`. A
+        function returns the steps start .. stop - 1, [stop - start, B, I]. Each segment is asked
+        for in the forward and again in the backward pass, and must then be the same.
+    weights : dict of str to array
+        PyTorch's parameters of one direction, as in `lstm_forward`. They must not change between
+        the passes.
+    state : pair of arrays, optional
+        Initial (h, c), each [num_layers, B, H].
+    shape : pair of int
+        (T, B), needed where x is a function.
+    num_layers, lengths, dropout, seed
+        As in `lstm_forward`.
+    segment_steps : int, optional
+        Steps of a segment, rounded up to what the core's sums need. By default some 8,192 tokens.
+    memory_limit : int or str, optional
+        Choose the longest segments for which ``nbytes`` of the result keeps to this.
+
+    Returns
+    -------
+    Segments
+        Its methods `Segments.forward` and `Segments.backward` do the work.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An argument has a wrong type, dtype, rank, shape or value; the message names it.
+
+    Examples
+    --------
+    >>> import numpy as np, fastrnn.functional as F
+    >>> rng = np.random.default_rng(0)
+    >>> shapes = {"weight_ih_l0": (12, 2), "weight_hh_l0": (12, 3)}
+    >>> weights = {n: rng.normal(size=s).astype(np.float32) for n, s in shapes.items()}
+    >>> x = rng.normal(size=(100_000, 1, 2)).astype(np.float32)  # or a numpy.memmap
+    >>> segments = F.lstm_segments(x, weights)
+    >>> h, c = segments.forward()
+    >>> _, dweights = segments.backward(dstate=(np.ones_like(h), None))
+    """
+    return _segments.make(
+        "lstm", x, weights, state, shape, num_layers, lengths, dropout, seed, segment_steps,
+        memory_limit,
+    )  # fmt: skip
+
+
+def gru_segments(
+    x: Any,
+    weights: Weights,
+    state: Floating | None = None,
+    *,
+    shape: tuple[int, int] | None = None,
+    num_layers: int = 1,
+    lengths: Lengths | None = None,
+    dropout: float = 0.0,
+    seed: int | None = None,
+    segment_steps: int | None = None,
+    memory_limit: MemoryLimit | None = None,
+) -> Segments:
+    """Prepare a GRU for sequences longer than memory; as `lstm_segments`, the state being h."""
+    return _segments.make(
+        "gru", x, weights, state, shape, num_layers, lengths, dropout, seed, segment_steps,
+        memory_limit,
+    )  # fmt: skip
+
+
+def rnn_segments(
+    x: Any,
+    weights: Weights,
+    state: Floating | None = None,
+    *,
+    nonlinearity: Literal["tanh", "relu"] = "tanh",
+    shape: tuple[int, int] | None = None,
+    num_layers: int = 1,
+    lengths: Lengths | None = None,
+    dropout: float = 0.0,
+    seed: int | None = None,
+    segment_steps: int | None = None,
+    memory_limit: MemoryLimit | None = None,
+) -> Segments:
+    """Prepare an Elman RNN for sequences longer than memory; as `lstm_segments`, the state being h.
+
+    ``nonlinearity`` is that of `rnn_forward`.
+    """
+    return _segments.make(
+        _rnn_cell(nonlinearity), x, weights, state, shape, num_layers, lengths, dropout, seed,
+        segment_steps, memory_limit,
+    )  # fmt: skip
+
+
+def _rnn_cell(nonlinearity: object) -> str:
+    if not isinstance(nonlinearity, str) or nonlinearity not in ("tanh", "relu"):
+        raise ValueError(f'nonlinearity: expected "tanh" or "relu", got {nonlinearity!r}')
+    return f"rnn_{nonlinearity}"

@@ -19,6 +19,7 @@ from fastrnn import _check
 from fastrnn._typing import Array
 
 __all__ = [
+    "Chrono",
     "Constant",
     "GlorotNormal",
     "GlorotUniform",
@@ -152,6 +153,25 @@ class RandomUniform(Initializer):
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
         """Return the draw."""
         return rng.uniform(self.minval, self.maxval, shape)
+
+
+class Chrono(Initializer):
+    """log U(1, steps - 1), the bias of a gate that keeps a state (Tallec and Ollivier 2018).
+
+    A gate of bias b keeps for some exp(b) steps, so the units cover all durations up to ``steps``.
+    """
+
+    arguments = ("steps", "seed")
+
+    def __init__(self, steps: int, seed: int | None = None) -> None:
+        self.steps = _check.positive_int("steps", steps)
+        if self.steps < 3:
+            raise ValueError(f"steps: expected 3 or more, got {self.steps}")
+        self.seed = seed
+
+    def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+        """Return the biases."""
+        return np.log(rng.uniform(1.0, self.steps - 1.0, shape))
 
 
 class VarianceScaling(Initializer):

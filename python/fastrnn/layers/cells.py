@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from fastrnn import initializers, ops
+from fastrnn import _check, initializers, ops
 from fastrnn._typing import Array, Floating
 from fastrnn.layers.recurrent import RecurrentLayer, States
 
@@ -53,7 +53,9 @@ class LSTM(RecurrentLayer):
 
     i, f, o = sigmoid(...), g = tanh(...); c_t = f * c_{t-1} + i * g; h_t = o * tanh(c_t). See
     `RecurrentLayer` for the parameters; ``unit_forget_bias`` starts the forget gate's bias at 1
-    (Jozefowicz et al. 2015). Gates are in the order i, f, g, o, which is Keras's i, f, c, o.
+    (Jozefowicz et al. 2015). ``chrono_steps``, the longest dependency that is expected, starts it
+    at log U(1, chrono_steps - 1) instead, and the input gate's at minus that (Tallec and Ollivier
+    2018). Gates are in the order i, f, g, o, which is Keras's i, f, c, o.
     """
 
     gates = 4
@@ -65,14 +67,21 @@ class LSTM(RecurrentLayer):
         recurrent_activation: str = "sigmoid",
         *,
         unit_forget_bias: bool = True,
+        chrono_steps: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(units, **kwargs)
+        self.chrono_steps = _chrono_steps(self, chrono_steps)
         _expect("activation", activation, "tanh")
         _expect("recurrent_activation", recurrent_activation, "sigmoid")
         self.unit_forget_bias = bool(unit_forget_bias)
 
     def _initial_biases(self, rng: np.random.Generator) -> dict[str, Array]:
+        if self.chrono_steps is not None:
+            bias = super()._initial_biases(rng)["bias_ih"].reshape(self.gates, self.units)
+            bias[1] = initializers.Chrono(self.chrono_steps)((self.units,), rng)
+            bias[0] = -bias[1]
+            return {"bias_ih": bias.reshape(-1)}
         if not self.unit_forget_bias:
             return super()._initial_biases(rng)
         # As Keras does: the initializer fills the gates around the forget gate's ones.
@@ -96,15 +105,17 @@ class LSTM(RecurrentLayer):
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
-        return {**super().get_config(), "unit_forget_bias": self.unit_forget_bias}
+        own = {"unit_forget_bias": self.unit_forget_bias, "chrono_steps": self.chrono_steps}
+        return {**super().get_config(), **own}
 
 
 class GRU(RecurrentLayer):
     """Gated recurrent unit (Cho et al. 2014), reset after the product as in Keras and PyTorch.
 
     r, z = sigmoid(...); n = tanh(W_in x_t + b_in + r * (W_hn h_{t-1} + b_hn)); h_t = (1 - z) * n +
-    z * h_{t-1}. See `RecurrentLayer` for the parameters. Gates are in the order r, z, n; Keras has
-    z, r, n.
+    z * h_{t-1}. See `RecurrentLayer` for the parameters; ``chrono_steps``, the longest dependency
+    that is expected, starts the bias of z at log U(1, chrono_steps - 1) (Tallec and Ollivier 2018).
+    Gates are in the order r, z, n; Keras has z, r, n.
     """
 
     gates = 3
@@ -117,9 +128,11 @@ class GRU(RecurrentLayer):
         recurrent_activation: str = "sigmoid",
         *,
         reset_after: bool = True,
+        chrono_steps: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(units, **kwargs)
+        self.chrono_steps = _chrono_steps(self, chrono_steps)
         _expect("activation", activation, "tanh")
         _expect("recurrent_activation", recurrent_activation, "sigmoid")
         if not reset_after:
@@ -127,6 +140,14 @@ class GRU(RecurrentLayer):
                 "reset_after: not supported, expected True (Keras's and PyTorch's GRU), got "
                 f"{reset_after!r}"
             )
+
+    def _initial_biases(self, rng: np.random.Generator) -> dict[str, Array]:
+        biases = super()._initial_biases(rng)
+        if self.chrono_steps is not None:
+            z = slice(self.units, 2 * self.units)
+            biases["bias_ih"][z] = initializers.Chrono(self.chrono_steps)((self.units,), rng)
+            biases["bias_hh"][z] = 0
+        return biases
 
     def _run(self, x: Floating, states: States | None, **options: Any) -> tuple[Any, States, Any]:
         h0 = None if states is None else states[0]
@@ -138,6 +159,20 @@ class GRU(RecurrentLayer):
     ) -> tuple[Floating | None, dict[str, Floating]]:
         dx, _, gradients = ops.gru_backward(cache, doutput, dh, need_dx=need_dx)
         return dx, gradients
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {**super().get_config(), "chrono_steps": self.chrono_steps}
+
+
+def _chrono_steps(layer: RecurrentLayer, steps: int | None) -> int | None:
+    if steps is None:
+        return None
+    if not layer.use_bias:
+        raise ValueError("chrono_steps: needs use_bias=True")
+    if (number := _check.positive_int("chrono_steps", steps)) < 3:
+        raise ValueError(f"chrono_steps: expected 3 or more, got {number}")
+    return number
 
 
 def _expect(name: str, value: Any, *names: str) -> None:

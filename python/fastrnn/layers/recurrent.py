@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -11,6 +12,9 @@ import numpy as np
 from fastrnn import _check, initializers, ops, random
 from fastrnn._typing import Array, Floating, Integers, Shape
 from fastrnn.layers.base import Layer, last_size
+from fastrnn.ops import MemoryLimit, MemoryMode
+
+_LOG = logging.getLogger("fastrnn")
 
 States = tuple[Floating, ...]
 """(h,) or, for the LSTM, (h, c); each [num_layers * directions, B, units]."""
@@ -66,6 +70,20 @@ class RecurrentLayer(Layer):
         How many such layers are stacked; faster than that many layers apart.
     stack_dropout : float
         Dropout between the layers of the stack, not after the last (PyTorch's ``dropout=``).
+    recompute : {"none", "gates", "checkpoint", "auto"}, optional
+        What a training pass does not keep and the backward pass computes again, to the same bits:
+        nothing (the default), the gates, or nearly everything, for ``return_sequences=False`` and
+        stacks of one direction the outputs inside of the layer too. "auto" takes the fastest that
+        keeps to ``memory_limit``.
+    memory_limit : int or str, optional
+        The most bytes that the layer may keep for its backward pass, such as "512MB"; given alone
+        it means "auto". By default "auto" takes half of the memory that is available at the call.
+
+    Attributes
+    ----------
+    recomputed : str or None
+        What the last training pass ran with: "none", "gates" or "checkpoint". With "auto" a change
+        is logged, too (logger ``fastrnn``, level INFO).
 
     Notes
     -----
@@ -96,9 +114,15 @@ class RecurrentLayer(Layer):
         seed: int | None = None,
         num_layers: int = 1,
         stack_dropout: float = 0.0,
+        recompute: MemoryMode | None = None,
+        memory_limit: MemoryLimit | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        ops.check_memory(recompute, memory_limit)
+        self.recompute = recompute
+        self.memory_limit = memory_limit
+        self.recomputed: str | None = None
         self.units = _check.positive_int("units", units)
         self.use_bias = bool(use_bias)
         self.kernel_initializer = initializers.get("kernel_initializer", kernel_initializer)
@@ -204,7 +228,12 @@ class RecurrentLayer(Layer):
             dropout=self.stack_dropout,
             seed=self.seeds.next() if drops else None,
             training=training,
+            return_output=self.return_sequences,
+            recompute=self.recompute,
+            memory_limit=self.memory_limit,
         )
+        if training:
+            self._note(cache)
         if self.stateful or self.return_state:
             self._states = states
         # Past the end of sequences that begin at step 0 the core has written zeros.
@@ -244,6 +273,15 @@ class RecurrentLayer(Layer):
         if last.gathered and last.mask is not None:
             dx = ops.scatter_steps(dx, last.mask)
         return dx[:, ::-1] if self.go_backwards else dx
+
+    def _note(self, cache: Any) -> None:
+        """Say what "auto" took, once for every change."""
+        asked = self.recompute == "auto" or self.memory_limit is not None
+        if asked and cache.recompute != self.recomputed:
+            _LOG.info(
+                "%s: recompute=%r, which keeps %d bytes", self.name, cache.recompute, cache.nbytes
+            )
+        self.recomputed = cache.recompute
 
     def compute_mask(self, x: Array, mask: Array | None = None) -> Array | None:
         """Return the mask of the output; None where it is the last step alone."""
@@ -318,6 +356,8 @@ class RecurrentLayer(Layer):
             "zero_output_for_mask",
             "num_layers",
             "stack_dropout",
+            "recompute",
+            "memory_limit",
         )
         made = ("kernel_initializer", "recurrent_initializer", "bias_initializer")
         return {

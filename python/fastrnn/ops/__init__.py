@@ -5,6 +5,9 @@ Arrays come in as float32 or float64 and results are new arrays; only the optimi
 into the parameters and their own state.
 """
 
+from fastrnn._memory import MemoryLimit
+from fastrnn._memory import Recompute as MemoryMode
+from fastrnn._memory import parse as check_memory
 from fastrnn.functional import (
     gru_backward,
     gru_forward,
@@ -56,11 +59,14 @@ __all__ = [
     "PREFIX",
     "Clip",
     "LossAndGradient",
+    "MemoryLimit",
+    "MemoryMode",
     "Pooled",
     "RowLoss",
     "activation_backward",
     "activation_forward",
     "adam",
+    "check_memory",
     "count_steps",
     "cross_entropy",
     "differs",
