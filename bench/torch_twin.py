@@ -170,9 +170,12 @@ class Twin:
         for layer in self.recurrent:
             layer.state = None
 
-    @torch.no_grad()
     def evaluate(self, batches: Iterator[Batch]) -> dict[str, float]:
         """Return the mean loss over all rows, and the accuracy or absolute error."""
+        with torch.no_grad():
+            return self._evaluate(batches)
+
+    def _evaluate(self, batches: Iterator[Batch]) -> dict[str, float]:
         self.modules.eval()
         self.reset_states()
         second = "mae" if self.loss == "MeanSquaredError" else "accuracy"
