@@ -27,7 +27,7 @@ def closing(rows: Sequence[Row]) -> str:
         mean = geometric_mean(row["ratio"] for row in group.values())
         worst = min(group.values(), key=lambda row: float(row["ratio"]))
         lines.append(
-            f"  {suite:<8} {series:<9} {mode:<10} geometric mean {mean:5.2f} over {len(group):>2} "
+            f"  {suite:<8} {series:<9} {mode:<15} geometric mean {mean:5.2f} over {len(group):>2} "
             f"{'row' if len(group) == 1 else 'rows'}, worst {worst['ratio']:5.2f} "
             f"({worst['label']}, {worst['peer']})"
         )

@@ -46,7 +46,7 @@ QUICK_SECONDS = 100.0  # --quick starts no new row after this long: it has promi
 
 def main() -> int:
     suites = registry()
-    options = parse(list(suites))
+    options = parse(suites)
     options.out.mkdir(parents=True, exist_ok=True)
     peers = installed(options.peers)
     context = Context(options.threads, options.quick, tuple(peers))
@@ -184,11 +184,17 @@ def conclude(document: dict[str, Any], out: Path) -> None:
     print(f"{document['seconds']:.0f} s; wrote " + " and ".join(map(str, written)))
 
 
-def parse(suites: list[str]) -> argparse.Namespace:
+def parse(suites: dict[str, Suite]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Measure fastrnn and the installed peers in turn, in one run."
     )
-    parser.add_argument("suites", nargs="*", metavar="SUITE", help=f"of {', '.join(suites)}; all")
+    usual = [name for name, suite in suites.items() if not suite.asked_for]
+    parser.add_argument(
+        "suites",
+        nargs="*",
+        metavar="SUITE",
+        help=f"of {', '.join(suites)}; without any: {', '.join(usual)}",
+    )
     parser.add_argument(
         "--only",
         type=re.compile,
@@ -213,7 +219,7 @@ def parse(suites: list[str]) -> argparse.Namespace:
                 parser.error(f"no {kind} {name!r}: there are {', '.join(known)}")
     if options.pairs < 7 or options.threads < 1:
         parser.error("--pairs must be 7 or more, --threads 1 or more")
-    options.suites = options.suites or suites
+    options.suites = options.suites or usual
     return options
 
 

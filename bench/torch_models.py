@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import statistics
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import cycle
@@ -11,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from peers import Runner
-from workload import GATES, Array, ragged_lengths
+from workload import Array, ragged_lengths
 
 
 @dataclass(frozen=True)
@@ -42,16 +44,6 @@ class Model:
             return (self.steps,) * self.batch
         return tuple(sorted(ragged_lengths(self.steps, self.batch), reverse=True))
 
-    @property
-    def flops(self) -> float:
-        """Of the products of one forward pass: the recurrent layers' and the last one's."""
-        directions = 2 if self.bidirectional else 1
-        total, columns = 0, self.embedding
-        for _ in range(self.layers):
-            total += 2 * GATES["lstm"] * self.hidden * (columns + self.hidden) * directions
-            columns = self.hidden * directions
-        return float(sum(self.lengths) * (total + 2 * columns * self.classes))
-
 
 # The sizes of Lample et al., "Neural Architectures for Named Entity Recognition" (2016), without
 # its CRF and characters, and the default ones of PyTorch's example word_language_model.
@@ -69,6 +61,7 @@ class TorchModel:
         torch.set_num_threads(threads)
         torch.manual_seed(0)
         self.torch, self.model = torch, model
+        self.marks: list[float] = []  # of the last step: when the recurrent layers began and ended
         self.name = "drop-in" if accelerated else "torch"
         self.embedding = torch.nn.Embedding(model.vocabulary, model.embedding)
         self.recurrent = torch.nn.LSTM(
@@ -95,6 +88,7 @@ class TorchModel:
     def step(self) -> Runner:
         """A step of training: forward, backward and Adam."""
         torch, batches = self.torch, cycle(self.batches)
+        clock = time.perf_counter
         optimizer = torch.optim.Adam(self.modules.parameters(), fused=True)
         dropout = torch.nn.functional.dropout
 
@@ -102,7 +96,11 @@ class TorchModel:
             tokens, targets = next(batches)
             optimizer.zero_grad(set_to_none=True)
             vectors = dropout(self.embedding(self._data(tokens)), self.model.dropout)
+            self.marks = [clock()]
             hidden = self._data(self.recurrent(self._like(tokens, vectors))[0])
+            self.marks.append(clock())
+            for tensor in (hidden, vectors):  # their gradients begin and end the backward pass
+                tensor.register_hook(lambda _: self.marks.append(clock()))
             logits = self.head(dropout(hidden, self.model.dropout))
             loss = torch.nn.functional.cross_entropy(logits.flatten(0, -2), targets)
             loss.backward()
@@ -110,6 +108,17 @@ class TorchModel:
             return loss
 
         return Runner(self.name, call, lambda loss: self._arrays(loss, self.modules))
+
+    def recurrent_share(self, steps: int = 9) -> float:
+        """The share of a step's time that the recurrent layers take within it."""
+        step, shares = self.step(), []
+        for _ in range(steps + 2):
+            start = time.perf_counter()
+            step.call()
+            whole = time.perf_counter() - start
+            forward, end, backward, last = self.marks
+            shares.append((end - forward + last - backward) / whole)
+        return statistics.median(shares[2:])
 
     def recurrent_part(self) -> Runner:
         """Forward and backward of the recurrent layers alone, as they stand in a step."""

@@ -82,7 +82,7 @@ def _between(key: str) -> Callable[[Row], str]:
 WORK = (
     Column("", -8, _text("series")),
     Column("", -27, _text("label")),
-    Column("", -10, _text("mode")),
+    Column("", -15, _text("mode")),
     Column("peer", -12, _text("peer")),
 )
 RATIO = (
@@ -114,6 +114,16 @@ SLOWDOWN = (
     Column("quartiles", 14, _between("slowdown")),
     Column("quiet ms", 9, lambda row: _number(row["quiet_seconds"] * 1e3)),
     Column("busy ms", 9, lambda row: _number(row["busy_seconds"] * 1e3)),
+    *COUNTED,
+)
+TORCH = (
+    *WORK,
+    *RATIO,
+    *US_PER_STEP,
+    Column("peak", 5, _percent("ours_share_of_peak")),
+    Column("share", 6, _percent("ours_recurrent_share")),
+    Column("peer's", 6, _percent("peer_recurrent_share")),
+    Column("over us", 7, lambda row: f"{row['over_us']:.1f}" if "over_us" in row else "-"),
     *COUNTED,
 )
 MEMORY = (
@@ -155,6 +165,7 @@ VIEWS = {
     "samples": View(
         (*WORK, *RATIO, *SAMPLES_PER_SECOND, *QUALITY), "peer's time / fastrnn's", _ratio_dots
     ),
+    "torch": View(TORCH, "peer's time / drop-in's", _ratio_dots),
     "slowdown": View(SLOWDOWN, "time beside busy neighbours / quiet time", _slowdown_dots),
     "memory": View(MEMORY, "peer's memory / fastrnn's", _memory_dots),
 }
@@ -164,5 +175,7 @@ ratio: the peer's time by ours, the median of the pairs (above 1 fastrnn is fast
 us/step: microseconds per time step (per call where there are no steps), ours and the peer's
 peak: the share of the FMA rate that was measured beside each pair, ours and the peer's
 stream: batch 1, the share of the bandwidth at which an array of the weights' size is read
+share: of a model's step that its recurrent layers take, ours and the peer's
+over us: the microseconds that a call of the drop-in takes longer than the functional form
 pairs: counted; lost: dropped because the machine was disturbed ('!': too many, so all count \
 and the row is not to be trusted)"""

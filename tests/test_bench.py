@@ -15,6 +15,7 @@ import pytest
 import compare
 import plot
 import report
+import run
 import views
 from footprint import Footprints
 from measure import Measurement, Pair, Turn
@@ -23,10 +24,11 @@ from peers import DisagreementError, Duel, Peer, Runner, check_values, ours
 from probe import Probe
 from sentiment import Reviews, SentimentModel, without_chance
 from subprocesses import run_python
-from suites import Context, Streamed, layers, memory, registry, streamed
+from suites import Context, Streamed, layers, memory, registry, streamed, torch_dropin
 from suites.contention import Pair as BusyPair
 from suites.contention import Side, crowds
 from targets import TARGETS, Target, outcomes
+from torch_models import LANGUAGE_MODEL, TAGGER, TorchModel
 from workload import Data, Workload, ragged_lengths
 
 BENCH = Path(compare.__file__).parent
@@ -207,6 +209,96 @@ def assert_same_model(peer, cell):
         assert check_values(duel, "float32") < 1e-4
 
 
+def test_the_drop_in_is_given_what_torch_nn_is_given():
+    pytest.importorskip("torch")
+    from peers.drop_in import DropIn
+    from peers.pytorch import Torch
+
+    for work in WORKS:
+        data = Data.random(work)
+        limit = 1e-4 if work.dtype == "float32" else 1e-12
+        for mode in ("inference", "training"):
+            sides = (getattr(peer, mode)(work, data, 1) for peer in (DropIn(), Torch()))
+            for pair in zip(*sides, strict=True):
+                assert check_values(Duel(*pair), work.dtype) < limit
+
+
+def test_packed_and_padded_sequences_get_the_same_gradients():
+    pytest.importorskip("torch")
+    from peers.drop_in import DropIn, packed_training, padded_training
+    from peers.pytorch import Torch
+
+    for work in (WORKS[2], torch_dropin.hardly_padded(WORKS[0])):
+        given = work, Data.random(work), 1
+        ours = packed_training(DropIn(), *given)
+        limit = 1e-4 if work.dtype == "float32" else 1e-12
+        for peer in (DropIn(), Torch()):
+            for theirs in (packed_training(peer, *given), padded_training(peer, *given)):
+                assert check_values(Duel(ours, theirs), work.dtype) < limit
+
+
+@pytest.mark.parametrize("model", [TAGGER, LANGUAGE_MODEL], ids=lambda model: model.name)
+def test_the_models_are_the_same_with_the_drop_in(model):
+    pytest.importorskip("torch")
+    sizes = {"vocabulary": 50, "embedding": 6, "hidden": 5, "classes": 9, "steps": 7, "batch": 4}
+    small = replace(model, **sizes, dropout=0.0)
+    for runner in (TorchModel.recurrent_part, TorchModel.step):
+        both = Duel(*(runner(TorchModel(small, accelerated, 1)) for accelerated in (True, False)))
+        assert check_values(both, "float32") < 1e-4
+
+
+class Fixed:
+    """Stands for `measure`: measurements made up here, one after the other."""
+
+    def __init__(self, monkeypatch, *seconds):
+        pairs = [[pair(ours=ours, peer=peer)] * 7 for ours, peer in seconds]
+        self.found = map(Measurement, pairs)
+        monkeypatch.setattr(torch_dropin, "measure", lambda *_: next(self.found))
+        monkeypatch.setattr(torch_dropin, "check_values", lambda *_: 0.0)
+
+
+def only_case(mode, series):
+    cases = torch_dropin.cases(Context(1, True, (Nobody(),)))
+    (found,) = [case for case in cases if (case.mode, case.series) == (mode, series)]
+    return found
+
+
+def test_what_a_call_of_the_drop_in_takes_longer_is_shown_in_microseconds(monkeypatch):
+    pytest.importorskip("torch")
+    Fixed(monkeypatch, (30e-6, 10e-6))
+    case = only_case("call", "gru")
+    (found,) = case.rows(case, None)
+    assert found["over_us"] == pytest.approx(20)
+
+
+def test_a_models_step_is_shown_with_the_share_of_its_recurrent_layers(monkeypatch):
+    pytest.importorskip("torch")
+    Fixed(monkeypatch, (1.0, 3.0), (4.0, 6.0))
+    shares = iter([0.25, 0.5])
+    monkeypatch.setattr(TorchModel, "recurrent_share", lambda self: next(shares))
+    case = only_case("step", "tagger")
+    part, whole = case.rows(case, None)
+    assert (part["mode"], part["ratio"]) == ("recurrent", 3.0)
+    assert (whole["mode"], whole["ratio"]) == ("step", 1.5)
+    assert (whole["ours_recurrent_share"], whole["peer_recurrent_share"]) == (0.25, 0.5)
+
+
+@pytest.mark.parametrize("accelerated", [True, False])
+@pytest.mark.parametrize("model", [TAGGER, LANGUAGE_MODEL], ids=lambda model: model.name)
+def test_the_recurrent_layers_begin_and_end_within_a_step(model, accelerated):
+    pytest.importorskip("torch")
+    made = TorchModel(replace(model, vocabulary=50, classes=9, steps=7), accelerated, 1)
+    assert 0 < made.recurrent_share(steps=1) < 1
+    assert made.marks == sorted(made.marks)
+
+
+def test_a_suite_that_takes_long_runs_only_where_it_is_named(monkeypatch):
+    suites = registry()
+    for arguments, named in (([], False), (["layers", "torch"], True)):
+        monkeypatch.setattr(sys, "argv", ["run", *arguments])
+        assert ("torch" in run.parse(suites).suites) == named
+
+
 # ---- targets -------------------------------------------------------------------------------------
 
 
@@ -263,13 +355,14 @@ class Nobody(Peer):
     name = "torch"
 
 
-def test_every_target_has_rows_in_a_full_run():
+def test_every_target_has_rows_where_all_suites_run():
     context = Context(threads=2, quick=False, peers=(Nobody(),))
     rows = [
         {"suite": suite.name, "series": case.series, "label": case.label, "mode": case.mode,
          "peer": peer, "crowd": crowd}
         for suite in registry().values() for case in suite.cases(context)
-        for peer in ("torch", "keras", "fastrnn", "numpy") for crowd in (0, 1)
+        for peer in ("torch", "torch packed", "keras", "fastrnn", "numpy")
+        for crowd in (0, 1)
     ]  # fmt: skip
     for target in TARGETS:
         assert any(map(target.rows, rows)), target.name
@@ -356,6 +449,17 @@ def busy_row(slowdown):
     return {**row(), **more, **side.as_json(least=7)}
 
 
+def torch_rows():
+    return [
+        {**timed_row(1.0), "suite": "torch", "view": "torch", **more}
+        for more in (
+            {"mode": "training"},
+            {"mode": "call", "over_us": 7.0},
+            {"mode": "step", "ours_recurrent_share": 0.2, "peer_recurrent_share": 0.5},
+        )
+    ]
+
+
 def document(*rows):
     return {
         "schema": report.SCHEMA, "machine": {"cpu": "one", "packages": {"fastrnn": "0"}},
@@ -408,7 +512,9 @@ def test_a_busy_machine_is_said():
     assert "3 of 15 pairs" in report.busy_message(document(disturbed))
 
 
-@pytest.mark.parametrize("made", [timed_row(1.0), memory_row(3), busy_row(2.0)], ids=str)
+@pytest.mark.parametrize(
+    "made", [timed_row(1.0), memory_row(3), busy_row(2.0), *torch_rows()], ids=str
+)
 def test_the_columns_of_a_table_stand_below_their_titles(made):
     view = views.VIEWS[made["view"]]
     titles = view.heading(registry()[made["suite"]]).splitlines()[-1]
@@ -417,5 +523,6 @@ def test_the_columns_of_a_table_stand_below_their_titles(made):
 
 def test_every_kind_of_row_can_be_drawn(tmp_path):
     pytest.importorskip("matplotlib")
-    plot.write_plot(document(timed_row(1.0), memory_row(3), busy_row(2.0)), tmp_path / "a.png")
+    made = timed_row(1.0), memory_row(3), busy_row(2.0), *torch_rows()
+    plot.write_plot(document(*made), tmp_path / "a.png")
     assert (tmp_path / "a.png").stat().st_size > os.stat(__file__).st_blksize

@@ -114,6 +114,19 @@ def test_restore_leaves_a_subclass_of_ours_and_says_so():
     assert "is of a class of its own" in report.left[0].reason
 
 
+@pytest.mark.skipif(
+    not {"fbgemm", "x86"} & set(torch.backends.quantized.supported_engines),
+    reason="torch has no engine for quantized layers here",
+)
+@pytest.mark.filterwarnings("ignore")  # quantization is deprecated
+def test_a_restored_model_can_be_quantized():
+    model = nn.Sequential(nn.LSTM(3, 5))
+    accelerate(model)
+    restore(model)
+    quantized = torch.ao.quantization.quantize_dynamic(model, {nn.LSTM})
+    assert type(quantized[0]).__module__.startswith("torch.ao.nn.quantized")
+
+
 def test_an_optimiser_goes_on_across_swaps():
     torch.manual_seed(0)
     plain = Model()
@@ -158,6 +171,7 @@ def test_hooks_and_parametrizations_survive(name):
     assert [ours in classes for classes in calls] == [False, True, True, False]
 
 
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
 def test_explain_names_the_path_and_the_reason():
     layer, x = fastrnn.torch.LSTM(3, 5), torch.zeros(4, 2, 3)
     assert explain(layer, x) == ("fastrnn", "float32 on the CPU")
@@ -167,6 +181,7 @@ def test_explain_names_the_path_and_the_reason():
         ((x.double(),), "the input is torch.float64, a parameter torch.float32"),
         ((x.to("meta"),), "the input is on the device meta"),
         ((x.to_sparse(),), "the input is torch.sparse_coo"),
+        ((torch.nested.nested_tensor([x[0], x[1]]),), "the input is nested"),
         ((x[..., :2],), "the input has 2 features, not input_size=3"),
         ((x[0, 0],), "the input has 1 dimensions"),
         ((x[:0],), "the sequence is empty"),

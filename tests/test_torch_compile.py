@@ -11,7 +11,7 @@ from torch import nn  # noqa: E402
 
 import fastrnn.torch  # noqa: E402
 from subprocesses import output_of  # noqa: E402
-from torch_cases import SEQUENCES, assert_agree, pair, state_of, tensors_of  # noqa: E402
+from torch_cases import CELLS, SEQUENCES, assert_agree, pair, state_of, tensors_of  # noqa: E402
 
 COMPILER = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
 needs_compiler = pytest.mark.skipif(not COMPILER, reason="inductor compiles C++")
@@ -98,6 +98,42 @@ def test_packed_sequences_compile_into_one_graph():
     assert_agree([compiled(packed)[0].data.detach()], [ours(packed)[0].data.detach()])
 
 
+@pytest.mark.parametrize("name", SEQUENCES + CELLS)
+def test_torch_fx_records_a_call_as_one_node(name):
+    theirs, ours = pair(name, I, H)
+    x = torch.randn(B, I) if name in CELLS else torch.randn(T, B, I)
+
+    class Model(nn.Module):
+        def __init__(self, layer):
+            super().__init__()
+            self.layer = layer
+
+        def forward(self, x, hx):
+            return self.layer(x, hx=hx)
+
+    hx = tensors_of(theirs(x) if name in CELLS else theirs(x)[1])
+    hx = tuple(hx) if name.startswith("LSTM") else hx[0]
+    graphs = [torch.fx.symbolic_trace(Model(layer)) for layer in (theirs, ours)]
+    assert graphs[0].code == graphs[1].code
+    outputs = [[o.detach() for o in tensors_of(graph(x, hx))] for graph in graphs]
+    assert_agree(outputs[1], outputs[0])
+    traced = torch.fx.symbolic_trace(nn.Sequential(ours))  # no state
+    assert [node.op for node in traced.graph.nodes] == ["placeholder", "call_module", "output"]
+
+
+def test_a_model_compiled_before_it_is_accelerated_uses_fastrnn():
+    model = nn.Sequential(nn.GRU(I, H, num_layers=2))
+    compiled = torch.compile(model, backend="eager")
+    x = torch.randn(9, B, I)
+    expected = compiled(x)[0].detach()
+    for change, path in ((fastrnn.torch.accelerate, True), (fastrnn.torch.restore, False)):
+        change(compiled)
+        with torch.profiler.profile() as profile:
+            output = compiled(x)[0].detach()
+        assert path == any("fastrnn::recurrent" in event.name for event in profile.events())
+        assert_agree([output], [expected])
+
+
 def test_torch_nns_own_modules_still_break_the_graph():
     """Dynamo's option is set for our modules alone."""
     with pytest.raises(torch._dynamo.exc.Unsupported):
@@ -112,7 +148,7 @@ def test_modules_compile_whichever_was_imported_first(first):
         layer = fastrnn.torch.GRU(3, 5)
         print(torch.compile(layer, fullgraph=True, backend="eager")(torch.ones(4, 2, 3))[0].shape)
     """
-    assert output_of(code, timeout=120) == "torch.Size([4, 2, 5])"
+    assert output_of(code, timeout=300) == "torch.Size([4, 2, 5])"
 
 
 @pytest.mark.parametrize("strict", [True, False])

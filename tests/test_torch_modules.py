@@ -4,6 +4,7 @@ import copy
 import io
 import pickle
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -161,6 +162,156 @@ def test_what_else_is_in_the_batch_changes_no_bit(name):
             assert torch.equal(ours(x[:, i : i + 1])[0], together[:, i : i + 1])
 
 
+def test_a_parameter_may_be_replaced():
+    theirs, ours = pair("LSTM", I, H)
+    x, new = torch.randn(T, B, I), torch.nn.Parameter(torch.randn(4 * H, H))
+    for module in (theirs, ours):
+        with torch.no_grad():
+            module.weight_ih_l0.set_(torch.ones(4 * H, I))  # another storage
+        module.bias_ih_l0.data = torch.ones(4 * H)
+        del module.weight_hh_l0
+        module.weight_hh_l0 = new
+    assert_same_answers(theirs, ours, x)
+
+
+CHANGES = {
+    "the last state": lambda output, state: tensors_of(state)[0].mul_(2),
+    "the last state, unseen": lambda output, state: tensors_of(state)[0].data.zero_(),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+@pytest.mark.parametrize("name", SEQUENCES)
+def test_writing_into_results_changes_gradients_as_in_torch_nn(name, change):
+    theirs, ours = pair(name, I, H, num_layers=2)
+    x, gradients = torch.randn(T, B, I), []
+    for module in (ours, theirs):
+        output, state = module(x)
+        change(output, state)
+        loss = sum(t.square().sum() for t in (output, *tensors_of(state)))
+        gradients.append(torch.autograd.grad(loss, module.parameters()))
+    assert_agree(*gradients, times=5)
+
+
+@pytest.mark.parametrize("name", SEQUENCES)
+def test_nan_and_infinity_stay_in_their_sequence_as_in_torch_nn(name):
+    theirs, ours = pair(name, I, H)
+    x = torch.randn(T, B, I)
+    x[2, 0, 1], x[1, 1, 0], x[3, 2, 2] = torch.nan, torch.inf, -torch.inf
+    outputs = [module(x)[0].detach() for module in (ours, theirs)]
+    assert outputs[0][:, 0].isnan().any()
+    assert not outputs[0][:, 3:].isnan().any()
+    torch.testing.assert_close(*outputs, equal_nan=True, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", SEQUENCES)
+def test_states_carried_over_segments_give_the_gradients_of_torch_nn(name):
+    theirs, ours = pair(name, I, H, num_layers=2)
+    x, gradients = torch.randn(3, T, B, I), []
+    for module in (ours, theirs):
+        state, loss = None, 0
+        for segment in x:
+            output, state = module(segment, state)
+            loss = loss + output.square().sum()
+        gradients.append(torch.autograd.grad(loss, module.parameters()))
+    assert_agree(*gradients, times=10)
+
+
+@pytest.mark.parametrize("name", SEQUENCES)
+def test_two_modules_may_share_their_parameters(name):
+    answers = []
+    for package in (fastrnn.torch, torch.nn):
+        torch.manual_seed(0)
+        first, second = (getattr(package, name)(I, I) for _ in range(2))
+        for key, parameter in first.named_parameters():
+            setattr(second, key, parameter)
+        x = torch.randn(T, B, I)
+        loss = second(first(x)[0])[0].square().sum()
+        answers.append(torch.autograd.grad(loss, first.parameters()))
+    assert_agree(*answers, times=5)
+
+
+def test_weights_may_be_views_of_one_tensor():
+    whole, gradients = torch.randn(4 * H, I + H, requires_grad=True), []
+    for module in pair("LSTM", I, H):
+        del module.weight_ih_l0, module.weight_hh_l0
+        module.weight_ih_l0, module.weight_hh_l0 = whole.split([I, H], dim=1)
+        torch.manual_seed(0)
+        output = module(torch.randn(T, B, I))[0]
+        gradients.append(torch.autograd.grad(output.square().sum(), whole))
+    assert_agree(gradients[1], gradients[0], times=5)
+
+
+@pytest.mark.parametrize("assign", [True, False])
+def test_a_module_made_on_the_meta_device_can_be_filled(assign):
+    _, ours = pair("GRU", I, H)
+    with torch.device("meta"):
+        empty = fastrnn.torch.GRU(I, H)
+    if not assign:
+        empty.to_empty(device="cpu")
+    empty.load_state_dict(ours.state_dict(), assign=assign)
+    x = torch.randn(T, B, I)
+    assert explain(empty, x).path == "fastrnn"
+    assert torch.equal(empty(x)[0], ours(x)[0])
+
+
+def test_threads_may_call_one_module_at_once():
+    _, ours = pair("LSTM", I, H, num_layers=2)
+    xs = [torch.randn(T, B, I, requires_grad=True) for _ in range(8)]
+
+    def gradients(x):
+        return torch.autograd.grad(ours(x)[0].sum(), [x, *ours.parameters()])
+
+    with ThreadPoolExecutor(8) as pool:
+        for x, found in zip(xs, pool.map(gradients, xs), strict=True):
+            assert all(map(torch.equal, found, gradients(x)))
+
+
+def wrong_calls(module, cell):
+    """(name, arguments) of calls that cannot be right, for sequences [T, B, I] or cells [B, I]."""
+    lstm = isinstance(module, torch.nn.LSTM | torch.nn.LSTMCell)
+    lead, layers = ((), ()) if cell else ((T,), (1 if module.num_layers == 1 else 2,))
+
+    def state(batch=B, size=H, layers=layers):
+        return torch.zeros(*layers, batch, size)
+
+    def call(x, h, c=None):
+        c = h if c is None else c
+        return (x, (h, c) if lstm else h)
+
+    x = torch.zeros(*lead, B, I)
+    yield "features", (x[..., :-1],)
+    yield "batch", call(x[..., :-1, :], state())
+    yield "state's batch", call(x, state(B - 1))
+    yield "state's batch of one", call(x, state(1))
+    yield "state's size", call(x, state(size=H + 1))
+    yield "state's rank", call(x, state().unsqueeze(0))
+    yield "input's rank", (x.unsqueeze(0),)
+    yield "integers", (x.long(),)
+    if not cell:
+        yield "layers", call(x, state(layers=(3,)))
+        yield "no steps", (x[:0],)
+        yield "unbatched state", call(x, state()[:, 0])
+        yield "unbatched input", call(x[:, 0], state())
+    if lstm:
+        yield "c's size", call(x, state(), state(size=H - 1))
+        yield "h's batch", call(x, state(B - 1), state())
+
+
+@pytest.mark.parametrize("num_layers", [1, 2])
+@pytest.mark.parametrize("name", SEQUENCES + CELLS)
+def test_a_wrong_call_raises_torch_nns_error(name, num_layers):
+    cell = name in CELLS
+    theirs, ours = pair(name, I, H, **({} if cell else {"num_layers": num_layers}))
+    for what, args in wrong_calls(theirs, cell):
+        errors = []
+        for module in (theirs, ours):
+            with always_fastrnn(), pytest.raises((RuntimeError, ValueError)) as error:
+                module(*args)
+            errors.append((type(error.value), str(error.value)))
+        assert errors[0] == errors[1], what
+
+
 # ---- dropout between layers ----------------------------------------------------------------------
 
 
@@ -179,9 +330,10 @@ def test_dropout_follows_the_seed_and_is_on_in_training_alone(name, grad):
     assert not torch.equal(output(1), output(2))
     torch.manual_seed(1)
     assert not torch.equal(ours(x)[0], ours(x)[0])
-    plain = fastrnn.torch.restore(copy.deepcopy(ours).eval())
-    assert plain.swapped
     ours.eval()
+    assert torch.equal(output(1), output(2))
+    ours.train()
+    ours.dropout = 0.0
     assert torch.equal(output(1), output(2))
 
 

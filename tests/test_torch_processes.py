@@ -3,6 +3,8 @@
 import csv
 import gzip
 import random
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +18,7 @@ from torch_cases import assert_agree  # noqa: E402
 from torch_distributed import gradients, make_model  # noqa: E402
 
 TESTS = Path(__file__).parent
+PAGE = TESTS.parent / "docs" / "pytorch.md"
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 needs_distributed = pytest.mark.skipif(
     not torch.distributed.is_available(), reason="torch is built without torch.distributed"
@@ -25,7 +28,7 @@ needs_distributed = pytest.mark.skipif(
 def python(*arguments):
     """What a new interpreter with these arguments prints; it must end well."""
     command = [sys.executable, *map(str, arguments)]
-    process = subprocess.run(command, capture_output=True, text=True, timeout=180)
+    process = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert process.returncode == 0, process.stdout + process.stderr
     return process.stdout
 
@@ -39,9 +42,32 @@ def test_two_processes_give_the_gradients_of_one(tmp_path):
     assert_agree(list(two.values()), list(one.values()), times=5)
 
 
+def commands_of_the_page():
+    """docs/pytorch.md's commands that train the example, for two processes of this machine."""
+    (block,) = (
+        block
+        for block in re.findall(r"^```sh\n(.*?)^```$", PAGE.read_text(), re.M | re.S)
+        if "sentiment" in block
+    )
+    for command in block.replace("\\\n", "").splitlines():
+        program, *arguments = shlex.split(command.replace("HOST:29400", "localhost:0"))
+        for option, here in (("--nnodes", "1"), ("--nproc-per-node", "2")):
+            if option in arguments:
+                arguments[arguments.index(option) + 1] = here
+        if program == "torchrun" and "--rdzv-backend" not in arguments:
+            arguments.insert(0, "--standalone")  # at a free port, not always the same
+        yield {"python": [], "torchrun": ["-m", "torch.distributed.run"]}[program] + arguments
+
+
+def test_the_page_shows_one_process_several_and_several_machines():
+    assert [len(command) for command in commands_of_the_page()] == [4, 9, 14]
+
+
 @needs_distributed
-@pytest.mark.parametrize("launch", [[], TORCHRUN], ids=["one process", "torchrun"])
-def test_the_sentiment_example_learns_in_one_process_and_in_two(tmp_path, launch):
+@pytest.mark.parametrize("number", range(3))
+def test_the_sentiment_example_learns_however_it_is_started(tmp_path, number):
+    *launch, train, test = list(commands_of_the_page())[number]
+    assert (train, test) == ("train.csv", "test.csv")
     generator = random.Random(0)
     files = []
     for name, reviews in (("train.csv", 400), ("test.csv.gz", 50)):
@@ -54,7 +80,7 @@ def test_the_sentiment_example_learns_in_one_process_and_in_two(tmp_path, launch
                 words = generator.choices(["the", "film", "is"], k=generator.randrange(1, 9))
                 words.insert(generator.randrange(len(words)), ["bad", "good"][i % 2])
                 writer.writerow([i % 2, " ".join(words)])
-    printed = python(*launch, "-m", "fastrnn.torch.sentiment", *files, "--epochs", 6)
+    printed = python(*launch, *files, "--epochs", 6)
     lines = printed.splitlines()
     assert [line.split(":")[0] for line in lines[1:]] == [f"epoch {i}" for i in range(1, 7)]
     assert lines[0] == "swapped  lstm  LSTM(100, 100, bidirectional=True)"
@@ -65,7 +91,37 @@ def test_the_sentiment_example_learns_in_one_process_and_in_two(tmp_path, launch
 def test_workers_of_a_data_loader_give_the_same_bits_on_one_thread(method):
     code = f"import sys; sys.path.insert(0, {str(TESTS)!r}); import torch_loader as t"
     code += f"; t.main({method!r}) if __name__ == '__main__' else None"
-    assert output_of(code, timeout=120) == "True {1} 2"
+    assert output_of(code, timeout=300) == "True {1} 2"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends a signal")
+def test_a_backward_pass_can_be_interrupted_and_called_again():
+    code = """
+        import gc, os, signal, threading, torch, fastrnn.torch
+        from fastrnn.torch import _kept
+        torch.manual_seed(0)
+        layer = fastrnn.torch.LSTM(128, 256)
+        x = torch.randn(1500, 64, 128)  # a backward pass of some seconds
+        output = layer(x)[0]
+        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+        try:
+            output.sum().backward()
+        except KeyboardInterrupt:
+            print("interrupted", layer.weight_hh_l0.grad)
+        del output
+        gc.collect()
+        print(len(_kept._alive))
+        layer(x[:5])[0].sum().backward()
+        print(layer.weight_hh_l0.grad.isfinite().all().item())
+    """
+    assert output_of(code, timeout=300).splitlines() == ["interrupted None", "0", "True"]
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_another_process_trains_the_shared_parameters(method):
+    code = f"import sys; sys.path.insert(0, {str(TESTS)!r}); import torch_loader as t"
+    code += f"; t.share({method!r}) if __name__ == '__main__' else None"
+    assert output_of(code, timeout=300) == "0 True"
 
 
 @pytest.mark.parametrize("first", ["fastrnn.torch", "torch", "fastrnn"])
@@ -86,7 +142,7 @@ def test_a_forked_child_computes(first):
         a @ a
         print(torch.equal(layer(x)[0], expected))
     """
-    assert output_of(code) == "True"
+    assert output_of(code, timeout=300) == "True"
 
 
 FOLLOWING = """
@@ -101,18 +157,20 @@ FOLLOWING = """
 
 
 def test_the_number_of_threads_follows_torchs():
-    assert output_of(FOLLOWING, FASTRNN_NUM_THREADS=None) == "[1, 3, 2] 2"
+    assert output_of(FOLLOWING, timeout=300, FASTRNN_NUM_THREADS=None) == "[1, 3, 2] 2"
 
 
 def test_a_number_of_threads_for_fastrnn_alone_stays():
-    assert output_of(FOLLOWING, FASTRNN_NUM_THREADS="5") == "[5, 5, 5] 2"
+    assert output_of(FOLLOWING, timeout=300, FASTRNN_NUM_THREADS="5") == "[5, 5, 5] 2"
     told = FOLLOWING.replace("for n in", "fastrnn.set_num_threads(4)\n    for n in")
-    assert output_of(told, FASTRNN_NUM_THREADS=None) == "[4, 4, 4] 2"
+    assert output_of(told, timeout=300, FASTRNN_NUM_THREADS=None) == "[4, 4, 4] 2"
 
 
 def test_info_says_whose_number_of_threads_it_is():
     code = f"{FOLLOWING}    print(fastrnn.runtime.info(0.001).threads_reason)"
-    assert output_of(code, FASTRNN_NUM_THREADS=None).endswith("torch.get_num_threads()")
+    assert output_of(code, timeout=300, FASTRNN_NUM_THREADS=None).endswith(
+        "torch.get_num_threads()"
+    )
 
 
 def test_torchs_handling_of_denormal_numbers_is_left_alone():
@@ -121,4 +179,4 @@ def test_torchs_handling_of_denormal_numbers_is_left_alone():
         fastrnn.torch.LSTM(64, 64)(torch.ones(20, 32, 64))[0].sum().backward()
         print((torch.full((100_000,), 1e-40) * 2 > 0).all().item())
     """
-    assert output_of(code) == "True"
+    assert output_of(code, timeout=300) == "True"

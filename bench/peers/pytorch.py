@@ -34,7 +34,7 @@ class Torch(Peer):
 
     def inference(self, work: Workload, data: Data, threads: int) -> list[Runner]:
         torch = self.torch
-        module = self._module(work, data, threads).eval()
+        module = self.module(work, data, threads).eval()
         x = torch.from_numpy(data.x)
 
         def whole() -> Any:
@@ -62,7 +62,7 @@ class Torch(Peer):
 
     def training(self, work: Workload, data: Data, threads: int) -> list[Runner]:
         torch = self.torch
-        module = self._module(work, data, threads).train()
+        module = self.module(work, data, threads).train()
         x = torch.from_numpy(data.x).clone().requires_grad_(True)
         doutput = torch.from_numpy(data.doutput)
 
@@ -96,7 +96,7 @@ class Torch(Peer):
 
     def step(self, work: Workload, data: Data, threads: int) -> list[Runner]:
         torch = self.torch
-        module = self._module(work, data, threads).eval()
+        module = self.module(work, data, threads).eval()
         cell = self._cell(work, data).eval()
         x_t = torch.from_numpy(data.x[:1].copy())
         zeros = torch.zeros(1, work.batch, work.hidden_size, dtype=x_t.dtype)
@@ -130,7 +130,8 @@ class Torch(Peer):
         self.torch.set_num_threads(threads)
         return [TorchSentiment(self.torch, model, reviews).training()]
 
-    def _module(self, work: Workload, data: Data, threads: int) -> Any:
+    def module(self, work: Workload, data: Data, threads: int) -> Any:
+        """The stack of layers as nn.LSTM, nn.GRU or nn.RNN, with these weights."""
         torch = self.torch
         torch.set_num_threads(threads)
         options: dict[str, Any] = {

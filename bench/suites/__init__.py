@@ -72,6 +72,7 @@ class Suite:
     title: str
     cases: Callable[[Context], list[Case]]
     view: str = "speed"  # how its rows are shown: a key of ``views.VIEWS``
+    asked_for: bool = False  # run only where the command line names it
 
 
 def duels(build: Callable[[], Iterable[Duel]]) -> Callable[[Case, Bench], Iterator[Row]]:
@@ -169,8 +170,12 @@ def registry() -> dict[str, Suite]:
         ragged,
         step,
         threads,
+        torch_dropin,
         tutorial,
     )
 
-    modules = (layers, gemm, ragged, deep, step, double, threads, tutorial, contention, memory)
+    modules = (
+        layers, gemm, ragged, deep, step, double, threads, tutorial, contention, memory,
+        torch_dropin,
+    )  # fmt: skip
     return {module.SUITE.name: module.SUITE for module in modules}

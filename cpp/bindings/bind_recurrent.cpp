@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <atomic>
 #include <variant>
 
@@ -141,6 +142,23 @@ std::vector<LayerWeights<T>> layer_weights(const PyPlan& p, const py::sequence& 
     return all;
 }
 
+// [T, B, F], or packed: [tokens, F], step after step, the longest sequence first.
+template <class T>
+Tensor3<T> sequence(const PyPlan& p, const py::object& object, const char* name,
+                    const std::vector<index>& shape) {
+    if (!py::isinstance<py::array>(object) ||
+        py::reinterpret_borrow<py::array>(object).ndim() != 2) {
+        return tensor3<T>(object, name, shape);
+    }
+    const Schedule& schedule = p.plan.schedule;
+    if (!std::is_sorted(schedule.order.begin(), schedule.order.end())) {
+        throw py::value_error(std::string(name) +
+                              ": is packed, so the lengths must not rise from row to row");
+    }
+    const py::array a = checked<T>(object, name, {schedule.tokens(), shape[2]});
+    return {data_of<T>(a), 0, stride_of<T>(a, 0), true};
+}
+
 // Calls body(T()) with the plan's type.
 template <class Body>
 auto by_plan(const PyPlan& p, const Body& body) {
@@ -174,15 +192,15 @@ std::unique_ptr<PyCache> py_forward(const PyPlan& p, const py::object& x, const 
         } else {
             call.weights = layer_weights<const T>(p, weights.cast<py::sequence>(), "weights");
         }
-        call.x = tensor3<const T>(x, "x", p.input());
+        call.x = sequence<const T>(p, x, "x", p.input());
         required(call.x.data, "x");
         call.h0 = optional<const T>(h0, "h0", p.state());
         call.c0 = optional<const T>(c0, "c0", p.state());
-        call.output = tensor3<T>(output, "output", p.output());
+        call.output = sequence<T>(p, output, "output", p.output());
         required(call.output.data, "output");
         call.hn = contiguous<T>(hn, "hn", p.state());
         call.cn = optional<T>(cn, "cn", p.state());
-        call.cells = tensor3<T>(cells, "cells", p.output());
+        call.cells = sequence<T>(p, cells, "cells", p.output());
         if (p.has_c()) {
             required(call.cn, "cn");
         } else if (call.c0 || call.cn || call.cells.data) {
@@ -206,18 +224,18 @@ void py_backward(const PyPlan& p, const PyCache& cache, const py::object& x,
         if (!typed || cache.plan_number != p.number)
             throw py::value_error("cache: comes from another plan");
         BackwardCall<T> call;
-        call.x = tensor3<const T>(x, "x", p.input());
+        call.x = sequence<const T>(p, x, "x", p.input());
         required(call.x.data, "x");
         call.weights = layer_weights<const T>(p, weights, "weights");
         call.h0 = optional<const T>(h0, "h0", p.state());
         call.c0 = optional<const T>(c0, "c0", p.state());
-        call.output = tensor3<const T>(output, "output", p.output());
+        call.output = sequence<const T>(p, output, "output", p.output());
         required(call.output.data, "output");
-        call.doutput = tensor3<const T>(doutput, "doutput", p.output());
+        call.doutput = sequence<const T>(p, doutput, "doutput", p.output());
         call.dhn = optional<const T>(dhn, "dhn", p.state());
         call.dcn = optional<const T>(dcn, "dcn", p.state());
-        call.dcells = tensor3<const T>(dcells, "dcells", p.output());
-        call.dx = tensor3<T>(dx, "dx", p.input());
+        call.dcells = sequence<const T>(p, dcells, "dcells", p.output());
+        call.dx = sequence<T>(p, dx, "dx", p.input());
         call.dh0 = optional<T>(dh0, "dh0", p.state());
         call.dc0 = optional<T>(dc0, "dc0", p.state());
         call.dweights = layer_weights<T>(p, dweights, "dweights");

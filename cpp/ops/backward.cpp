@@ -10,7 +10,7 @@ namespace {
 
 template <class T>
 void zero_past_the_end(const Plan& plan, const Tensor3<T>& t, index width) {
-    if (!t.data) return;
+    if (!t.data || t.packed) return;
     for (std::size_t i = 0; i < plan.schedule.order.size(); ++i) {
         for (index s = plan.schedule.length[i]; s < plan.shape.steps; ++s) {
             std::fill_n(t.data + s * t.time_stride + plan.schedule.order[i] * t.batch_stride, width,

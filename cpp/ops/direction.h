@@ -38,7 +38,7 @@ protected:
     // h_{s-1} of sequence i lies at h_before(...) + offset[i].
     template <class Pointer>
     const T* h_before(index s, const TimeView<Pointer>& h, const index*& offset) const {
-        offset = s > 0 ? h.offset.data() : h0_offset_.data();
+        offset = s > 0 ? h.offset(s - 1) : h0_offset_.data();
         return s > 0 ? h.at(s - 1) : h0_;
     }
 

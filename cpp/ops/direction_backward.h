@@ -171,8 +171,8 @@ private:
         a.row = share.row.data();
         a.unit_begin = share.unit_begin, a.unit_end = share.unit_end;
         a.hidden = hidden_;
-        a.doutput = doutput_.at(s), a.doutput_offset = doutput_.offset.data();
-        a.dcells = dcells_.at(s), a.dcells_offset = dcells_.offset.data();
+        a.doutput = doutput_.at(s), a.doutput_offset = doutput_.offset(s);
+        a.dcells = dcells_.at(s), a.dcells_offset = dcells_.offset(s);
         a.dh = work_.dh.data(), a.dc = work_.dc.data(), a.state_stride = schedule_.batch * L_;
         a.gates = gates_at(s, a.gates_stride);
         if (c_) {
@@ -279,7 +279,7 @@ private:
             const index token = this->token_in_chunk(s);
             const index from = larger(first, token), to = smaller(end, token + schedule_.active[s]);
             if (from >= to) continue;
-            const index* offset = x_.offset.data();
+            const index* offset = x_.offset(s);
             const T* source = recurrent ? this->h_before(s, h_, offset) : x_.at(s);
             table_.pack_rows(source + column, offset + (from - token), to - from, columns, width,
                              packed + (from - first) * width);
@@ -294,7 +294,7 @@ private:
             for (index k = larger(first, token); k < smaller(end, token + schedule_.active[s]);
                  ++k) {
                 a_offset.push_back(k * width_ + cell_.x_slot * L_);
-                c_offset.push_back(s * dx_.step + dx_.offset[k - token]);
+                c_offset.push_back(s * dx_.step + dx_.offset(s)[k - token]);
             }
         }
         ProductArgs<T> p;

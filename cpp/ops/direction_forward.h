@@ -119,7 +119,7 @@ private:
             const index rows = share.rows(schedule_.active[s]);
             for (index j = 0; j < rows; ++j) {
                 const index i = share.row[j];
-                a_offset.push_back(s * x_.step + x_.offset[i]);
+                a_offset.push_back(s * x_.step + x_.offset(s)[i]);
                 c_offset.push_back(base + i * width_);
             }
         }
@@ -147,13 +147,13 @@ private:
         a.weight = packed_->w_hh.data() + share.unit_begin * cell_.gates * L_ * hidden_;
         a.start = packed_->start_recurrent.data();
         a.h_prev = this->h_before(s, h_, a.h_prev_offset);
-        a.h = h_.at(s), a.h_offset = h_.offset.data();
+        a.h = h_.at(s), a.h_offset = h_.offset(s);
         a.gates = gates_at(s, begin, a.gates_stride);
         a.keep = gates_ != nullptr;
         if (cell_.has_c) {
             a.c_prev = c_at(s - 1, a.c_prev_stride);
             a.c = c_at(s, a.c_stride);
-            a.cells = cells_.at(s), a.cells_offset = cells_.offset.data();
+            a.cells = cells_.at(s), a.cells_offset = cells_.offset(s);
         }
         cell_.forward(a);
     }
@@ -175,7 +175,7 @@ private:
                 }
             }
             for (const Tensor3<T>& t : {call_.output, call_.cells}) {
-                for (index s = length; t.data && s < steps_; ++s) {
+                for (index s = length; t.data && !t.packed && s < steps_; ++s) {
                     T* past = t.data + s * t.time_stride + row * t.batch_stride;
                     std::fill(past + column, past + end, T(0));
                 }

@@ -88,9 +88,9 @@ private:
             for (index j = 0; j < rows; ++j) {
                 const index i = share.row[j], token = this->token_in_chunk(s) + i;
                 t.own.push_back(token);
-                t.x_offset.push_back(s * x_.step + x_.offset[i]);
+                t.x_offset.push_back(s * x_.step + x_.offset(s)[i]);
                 t.gates_offset.push_back(token * width_);
-                t.h_offset[token] = s * h_.step + h_.offset[i];
+                t.h_offset[token] = s * h_.step + h_.offset(s)[i];
                 t.h_prev_offset[token] = before[i] + (s > 0 ? (s - 1) * h_.step : 0);
             }
             if (s == 0) t.of_first_step = rows;

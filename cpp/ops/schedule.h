@@ -53,38 +53,62 @@ struct ChunkLayout {
     static index padded(index elements, index element_size);
 };
 
-// A [T, B, F] array with a contiguous last axis.
+// A [T, B, F] array with a contiguous last axis. Packed: of the tokens alone, as they are numbered,
+// batch_stride from one to the next.
 template <class T>
 struct Tensor3 {
     T* data = nullptr;
     index time_stride = 0, batch_stride = 0;
+    bool packed = false;
 };
 
 template <class T>
 Tensor3<const T> read_only(const Tensor3<T>& t) {
-    return {t.data, t.time_stride, t.batch_stride};
+    return {t.data, t.time_stride, t.batch_stride, t.packed};
 }
 
 // The same array as one direction of time walks it: the row of sequence i at step s is at(s) +
-// offset[i].
+// offset(s)[i].
 template <class T>
 struct TimeView {
     TimeView() = default;
     TimeView(const Tensor3<T>& tensor, const Schedule& schedule, bool reverse)
         : base(tensor.data), step(reverse ? -tensor.time_stride : tensor.time_stride) {
         if (!base) return;
-        offset.resize(static_cast<std::size_t>(schedule.batch));
-        for (std::size_t i = 0; i < offset.size(); ++i) {
+        if (tensor.packed) {
+            walk_tokens(tensor.batch_stride, schedule, reverse);
+            return;
+        }
+        offsets.resize(static_cast<std::size_t>(schedule.batch));
+        for (std::size_t i = 0; i < offsets.size(); ++i) {
             const index last = larger(0, schedule.length[i] - 1);
-            offset[i] =
+            offsets[i] =
                 schedule.order[i] * tensor.batch_stride + (reverse ? last * tensor.time_stride : 0);
         }
     }
     T* at(index s) const { return base ? base + s * step : nullptr; }
+    const index* offset(index s) const {
+        return offsets.data() + (first_token ? first_token[s] : 0);
+    }
 
     T* base = nullptr;
     index step = 0;
-    std::vector<index> offset;
+
+private:
+    void walk_tokens(index row, const Schedule& schedule, bool reverse) {
+        step = 0;
+        first_token = schedule.first_token.data();
+        offsets.reserve(static_cast<std::size_t>(schedule.tokens()));
+        for (index s = 0; s < schedule.steps; ++s) {
+            for (index i = 0; i < schedule.active[s]; ++i) {
+                const index t = reverse ? schedule.length[i] - 1 - s : s;
+                offsets.push_back((first_token[t] + i) * row);
+            }
+        }
+    }
+
+    std::vector<index> offsets;          // [batch], or [tokens] of a packed array
+    const index* first_token = nullptr;  // of a packed array
 };
 
 }  // namespace fastrnn

@@ -88,12 +88,14 @@ class Stepper:
 def pack_weights(plan: Plan, weights: Sequence[Floating | None]) -> PackedWeights: ...
 def recurrent_forward(
     plan: Plan,
-    x: Floating,  # [T, B, I], any strides with a contiguous last axis
+    # Sequences [T, B, F] have any strides with a contiguous last axis; or they are packed, [N, F]:
+    # the rows of the N valid steps, step after step, where the lengths do not rise.
+    x: Floating,  # [T, B, I]
     weights: Sequence[Floating | None]
     | PackedWeights,  # 4 per layer and direction: w_ih, w_hh, b_ih, b_hh
     h0: Floating | None,  # [L * D, B, H]
     c0: Floating | None,
-    output: Floating,  # [T, B, D * H], any strides with a contiguous last axis
+    output: Floating,  # [T, B, D * H]
     hn: Floating,  # [L * D, B, H]
     cn: Floating | None,
     cells: Floating | None,  # [T, B, D * H], like output
@@ -106,7 +108,7 @@ def recurrent_backward(
     h0: Floating | None,
     c0: Floating | None,
     output: Floating,
-    doutput: Floating | None,  # [T, B, D * H], any strides with a contiguous last axis
+    doutput: Floating | None,  # [T, B, D * H]
     dhn: Floating | None,
     dcn: Floating | None,
     dcells: Floating | None,

@@ -32,11 +32,12 @@ class _Recurrent(torch.autograd.Function):
         seed: Tensor | None,
         *weights: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        arguments = x, batch_sizes, h0, c0, weights, seed, *config, True
+        arguments = x, batch_sizes, h0, c0, weights, seed, *config
         if keys is None:
-            output, hn, cn, cache = _kernels.forward(*arguments)
+            compute: Any = _kernels.forward
+            output, hn, cn, cache = compute(*arguments, keep=True, hold=True)
         else:
-            output, hn, cn, cache = _redispatch(recurrent, keys, arguments)
+            output, hn, cn, cache = _redispatch(recurrent, keys, (*arguments, True))
         # Callers may write into the output, as they may with torch.nn's GRU and RNN. So autograd
         # gets it under a version counter of its own, and the counter that counts is asked later.
         seen, ctx.counter = output, None
@@ -57,7 +58,7 @@ class _Recurrent(torch.autograd.Function):
         if doutput is None and dhn is None and dcn is None:
             return (None,) * len(ctx.needs_input_grad)
         doutputs = doutput, dhn, dcn
-        plain = ctx.counter is not None and _unobserved(x, *doutputs)
+        plain = ctx.counter is not None and _unobserved(*doutputs)
         # create_graph=True, or is_grads_batched=True
         if torch.is_grad_enabled() or (not plain and _are_batched(*doutputs)):
             dx, dh0, dc0, *dweights = gradients_by_torch(
@@ -131,6 +132,9 @@ library.impl("recurrent_backward", _autograd_backward, "Autograd", with_keyset=T
 
 # ---- the shortcut --------------------------------------------------------------------------------
 
+# Function.apply itself first looks whether torch.func is at work, which takes 3 us.
+_apply: Any = super(torch.autograd.Function, _Recurrent).apply
+
 
 def run(
     x: Tensor,
@@ -148,7 +152,7 @@ def run(
     if not _unobserved(x):
         return recurrent(x, batch_sizes, h0, c0, weights, seed, *config)
     if _wants_gradient(x, h0, c0, weights):
-        return _Recurrent.apply(None, config, x, batch_sizes, h0, c0, seed, *weights)
+        return _apply(None, config, x, batch_sizes, h0, c0, seed, *weights)
     return _kernels.forward(x, batch_sizes, h0, c0, weights, seed, *config)
 
 

@@ -139,8 +139,8 @@ def _why_not(x: Any, weights: list[Tensor]) -> str | None:
         return f"the input is {dtype}, not float32 or float64"
     if not x.is_cpu:
         return f"the input is on the device {x.device}"
-    if x.layout is not torch.strided:
-        return f"the input is {x.layout}"
+    if x.layout is not torch.strided or x.is_nested:
+        return f"the input is {'nested' if x.is_nested else x.layout}"
     compiling = torch.compiler.is_compiling()
     for weight in weights:
         if type(weight) not in (Parameter, Tensor) and not compiling:

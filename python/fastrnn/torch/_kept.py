@@ -18,8 +18,10 @@ import torch
 from torch import Tensor
 
 from fastrnn._load import core
-from fastrnn._typing import Array
-from fastrnn.torch._packed import Packing
+from fastrnn._typing import Array, Floating
+
+# x [T, B, I], output [T, B, D * H] (packed: [N, ...]) and the parameters, as the core takes them.
+Arrays = tuple[Array, Array, list[Floating | None]]
 
 
 class Kept(np.ndarray[tuple[int], np.dtype[np.uint8]]):
@@ -27,27 +29,17 @@ class Kept(np.ndarray[tuple[int], np.dtype[np.uint8]]):
 
     plan: core.Plan
     cache: core.Cache
-    # The padded form of packed data. Views of the caller's own tensors do not belong here: the
-    # output's would hold the graph that holds this.
-    packing: Packing | None
-    x: Array | None  # [T, B, I]
-    output: Array | None  # [T, B, D * H]
+    arrays: Arrays | None  # what else the backward pass reads, where it may be held
 
 
 _alive: WeakValueDictionary[int, Kept] = WeakValueDictionary()
 
 
-def keep(
-    plan: core.Plan,
-    cache: core.Cache,
-    packing: Packing | None = None,
-    x: Array | None = None,
-    output: Array | None = None,
-) -> Tensor:
+def keep(plan: core.Plan, cache: core.Cache, arrays: Arrays | None = None) -> Tensor:
     """Return the tensor, uint8 [1], that stands for all this."""
     kept = Kept((1,), np.uint8)
     kept[0] = 0
-    kept.plan, kept.cache, kept.packing, kept.x, kept.output = plan, cache, packing, x, output
+    kept.plan, kept.cache, kept.arrays = plan, cache, arrays
     tensor = torch.from_numpy(kept)
     _alive[tensor.data_ptr()] = kept
     return tensor

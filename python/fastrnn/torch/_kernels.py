@@ -16,7 +16,7 @@ from fastrnn import _stack
 from fastrnn._load import core
 from fastrnn._typing import Array, Floating
 from fastrnn.torch import _kept, _threads
-from fastrnn.torch._packed import Packing
+from fastrnn.torch._packed import read_packing
 
 
 def forward(
@@ -33,12 +33,22 @@ def forward(
     batch_first: bool,
     dropout: float,
     keep: bool = False,
+    hold: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Compute ``fastrnn::recurrent``; `_operators` explains the arguments."""
+    """Compute ``fastrnn::recurrent``; `_operators` explains the arguments.
+
+    With ``hold`` the cache holds the memory of x, the output and the weights for the backward pass,
+    which then need not look for it again. Autograd allows that, which sees to it that they do not
+    change; a compiled graph does not: it may give x's memory to others and make x anew.
+    """
     _threads.follow()
-    packing = None if batch_sizes is None else Packing.of(batch_sizes, x.shape[0])
-    sequence = _sequence(x if packing is None else packing.pad(x), batch_first)
-    steps, rows, input_size = sequence.shape
+    sequence = _sequence(x, batch_first)
+    if batch_sizes is None:
+        steps, rows, input_size = sequence.shape
+        lengths = None
+    else:
+        steps, rows, lengths = read_packing(batch_sizes, x.shape[0])
+        input_size = sequence.shape[-1]
     dtype = sequence.dtype
     directions = 2 if bidirectional else 1
     hidden_size = weights[1].shape[1]
@@ -51,19 +61,20 @@ def forward(
         hidden_size,
         num_layers,
         directions,
-        None if packing is None else packing.lengths,
+        lengths,
         dropout,
         0 if seed is None else int(seed),
         # The core drops only where it keeps; torch.nn also where no gradient is wanted.
         keep or dropout > 0,
     )
-    output = _stack.empty_sequence(steps, rows, directions * hidden_size, dtype, batch_first)
+    output = _empty_like(sequence, directions * hidden_size, batch_first)
     hn = np.empty((num_layers * directions, rows, hidden_size), dtype)
     cn = np.empty(hn.shape if cell == "lstm" else 0, dtype)
+    parameters = _parameters(weights, num_layers * directions)
     cache = core.recurrent_forward(
         plan,
         sequence,
-        _parameters(weights, num_layers * directions),
+        parameters,
         _dense(h0),
         _dense(c0),
         output,
@@ -71,13 +82,13 @@ def forward(
         cn if cell == "lstm" else None,
         None,
     )
-    result = _as_given(output, packing, batch_first)
     if cache is None or not keep:
         kept = torch.from_numpy(np.empty(0, np.uint8))
-    elif packing is None:
-        kept = _kept.keep(plan, cache)
+    elif hold:
+        kept = _kept.keep(plan, cache, (sequence, output, parameters))
     else:
-        kept = _kept.keep(plan, cache, packing, sequence, output)
+        kept = _kept.keep(plan, cache)
+    result = _as_given(output, batch_first)
     return result, torch.from_numpy(hn), torch.from_numpy(cn), kept
 
 
@@ -111,19 +122,18 @@ def backward(
         output, _, _, cache = forward(x, batch_sizes, h0, c0, weights, seed, *config, keep=True)
         kept = _kept.find(cache)
         assert kept is not None
-    packing = kept.packing
-    sequence = _sequence(x, batch_first) if kept.x is None else kept.x
-    filled = _sequence(output, batch_first) if kept.output is None else kept.output
-    if packing is not None and doutput is not None:
-        doutput = packing.pad(doutput)
-    steps, rows, input_size = sequence.shape
-    dtype = sequence.dtype
     stacked = num_layers * (2 if bidirectional else 1)
-    state = (stacked, rows, filled.shape[2] * num_layers // stacked)
-    dx = _stack.empty_sequence(steps, rows, input_size, dtype, batch_first) if need_dx else None
+    sequence, filled, parameters = kept.arrays or (
+        _sequence(x, batch_first),
+        _sequence(output, batch_first),
+        _parameters(weights, stacked),
+    )
+    dtype = sequence.dtype
+    rows = sequence.shape[1] if batch is None else batch
+    state = (stacked, rows, filled.shape[-1] * num_layers // stacked)
+    dx = _empty_like(sequence, sequence.shape[-1], batch_first) if need_dx else None
     dh0 = np.empty(state, dtype) if need_dh0 else None
     dc0 = np.empty(state, dtype) if need_dc0 else None
-    parameters = _parameters(weights, stacked)
     dweights = [None if w is None else np.empty(w.shape, dtype) for w in parameters]
     core.recurrent_backward(
         kept.plan,
@@ -143,7 +153,7 @@ def backward(
         dweights,
     )
     return (
-        x.new_empty(0) if dx is None else _as_given(dx, packing, batch_first),
+        x.new_empty(0) if dx is None else _as_given(dx, batch_first),
         x.new_empty(0) if dh0 is None else torch.from_numpy(dh0),
         x.new_empty(0) if dc0 is None else torch.from_numpy(dc0),
         [torch.from_numpy(d) for d in dweights if d is not None],
@@ -151,11 +161,19 @@ def backward(
 
 
 def _sequence(tensor: Tensor, batch_first: bool) -> Array:
-    """View a sequence as [T, B, F]; the core reads any strides but the last axis's."""
+    """View a sequence as [T, B, F], packed data as [N, F]; only the last axis must be dense."""
     if tensor.stride(-1) != 1 and tensor.shape[-1] > 1:
         tensor = tensor.contiguous()
     array: Array = tensor.detach().numpy()
     return array.transpose(1, 0, 2) if batch_first else array
+
+
+def _empty_like(sequence: Array, width: int, batch_first: bool) -> Array:
+    """Return a new array [T, B, width] or [N, width]."""
+    if sequence.ndim == 2:
+        return np.empty((sequence.shape[0], width), sequence.dtype)
+    steps, rows, _ = sequence.shape
+    return _stack.empty_sequence(steps, rows, width, sequence.dtype, batch_first)
 
 
 def _dense(tensor: Tensor | None) -> Floating | None:
@@ -170,8 +188,6 @@ def _parameters(weights: Sequence[Tensor], stacked: int) -> list[Floating | None
     return arrays
 
 
-def _as_given(sequence: Array, packing: Packing | None, batch_first: bool) -> Tensor:
-    """Return a [T, B, F] result in the caller's layout."""
-    if packing is not None:
-        return packing.pack(sequence)
+def _as_given(sequence: Array, batch_first: bool) -> Tensor:
+    """Return a [T, B, F] or [N, F] result in the caller's layout."""
     return torch.from_numpy(sequence.transpose(1, 0, 2) if batch_first else sequence)
