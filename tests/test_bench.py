@@ -11,9 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 import compare
 import plot
+import plot_curves
 import report
 import run
 import views
@@ -526,3 +528,33 @@ def test_every_kind_of_row_can_be_drawn(tmp_path):
     made = timed_row(1.0), memory_row(3), busy_row(2.0), *torch_rows()
     plot.write_plot(document(*made), tmp_path / "a.png")
     assert (tmp_path / "a.png").stat().st_size > os.stat(__file__).st_blksize
+
+
+# ---- learning curves -----------------------------------------------------------------------------
+
+
+def test_learning_curves_are_drawn_and_kept_as_numbers(tmp_path):
+    pytest.importorskip("matplotlib")
+    (tmp_path / "history.csv").write_text("epoch,loss,val_accuracy\n0,1.0,0.5\n1,0.8,0.75\n")
+    arguments = [str(tmp_path / "curves.png"), f"digits:fastrnn={tmp_path}"]
+    assert CliRunner().invoke(plot_curves.main, arguments).exit_code == 0
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    curves = json.loads((tmp_path / "curves.json").read_text())
+    assert curves == {"digits": {"fastrnn": [0.5, 0.75]}}
+
+
+@pytest.mark.parametrize(
+    ("curve", "words"),
+    [
+        ("digits", "expected EXAMPLE:LABEL=FOLDER"),
+        ("numbers:a={folder}", "expected EXAMPLE:LABEL, an example of"),
+        ("forecast:a={folder}", "expected a column val_loss"),
+        ("digits:a={folder}/no", "No such file"),
+    ],
+)
+def test_a_curve_that_cannot_be_drawn_is_named(tmp_path, curve, words):
+    (tmp_path / "history.csv").write_text("epoch,loss,val_accuracy\n0,1.0,0.5\n")
+    curve = curve.format(folder=tmp_path)
+    result = CliRunner().invoke(plot_curves.main, [str(tmp_path / "a.png"), curve])
+    assert result.exit_code != 0
+    assert words in result.output

@@ -99,6 +99,35 @@ def test_a_callback_from_functions_is_called_with_the_hooks_arguments():
         LambdaCallback(on_lunch=print)
 
 
+def test_hooks_may_be_written_without_defaults_as_keras_calls_them():
+    """Keras hands every hook its logs, empty ones too."""
+    seen = []
+
+    class Own(Callback):
+        def on_train_begin(self, logs):
+            seen.append(logs)
+
+        def on_epoch_begin(self, epoch, logs):
+            seen.append(logs)
+
+        def on_train_batch_begin(self, batch, logs):
+            seen.append(logs)
+
+        def on_test_begin(self, logs):
+            seen.append(logs)
+
+        def on_predict_batch_end(self, batch, logs):
+            seen.append(logs)
+
+        def on_train_end(self, logs):
+            seen.append(logs)
+
+    model = line()
+    fit(model, Own(), validation_data=(X, Y))
+    model.predict(X, callbacks=[Own()])
+    assert seen == [{}] * 7
+
+
 def test_what_a_callback_adds_to_the_logs_stands_in_the_history():
     history = fit(line(), Pretend(weather=[1.0, 2.0]), epochs=2)
     assert history.history["weather"] == [1.0, 2.0]

@@ -16,6 +16,7 @@ from fastrnn.layers import (
     Embedding,
     Flatten,
     GlobalMaxPooling1D,
+    Input,
     LastStep,
     LayerNormalization,
     Masking,
@@ -293,7 +294,6 @@ def test_a_batch_of_no_rows_goes_through_and_back(mask_zero):
         (lambda: LSTM(3, seed=-1), ValueError, "seed"),
         (lambda: LSTM(3, seed="a"), TypeError, "seed"),
         (lambda: LSTM(3, kernel_initializer="glorot"), ValueError, "kernel_initializer"),
-        (lambda: LSTM(3, unroll=True), TypeError, "unroll"),
         (lambda: Dense(3, activation="gelo"), ValueError, "activation.*'gelo'"),
         (lambda: Activation(len), ValueError, "activation"),
         (lambda: Dense(3)(np.zeros(4)), ValueError, "2 dimensions or more"),
@@ -356,6 +356,82 @@ def small_model():
     model = Sequential([Embedding(10, 4), LSTM(3, return_sequences=True), LSTM(3), Dense(2)])
     model.build((None, None))
     return model
+
+
+def test_an_input_in_the_first_place_builds_the_model_at_once():
+    model = Sequential([Input((50,), dtype="int32"), Embedding(10, 4)])
+    model.add(LSTM(3))
+    model.add(Dense(2))
+    assert [layer.name for layer in model.layers] == ["embedding", "lstm", "dense"]
+    assert model.count_params() == 10 * 4 + 4 * 3 * (4 + 3 + 1) + 3 * 2 + 2
+    lines = []
+    model.summary(lines.append)
+    assert any("(None, 50, 4)" in line for line in lines)
+    assert model(np.zeros((2, 50), int)).shape == (2, 2)
+
+
+def test_the_weights_are_the_same_with_an_input_and_without():
+    layers = lambda: [GRU(3), Dense(2)]  # noqa: E731
+    fastrnn.set_seed(1)
+    with_input = Sequential([Input(batch_shape=(8, None, 5)), *layers()])
+    fastrnn.set_seed(1)
+    without = Sequential(layers())
+    x = normal(2, 4, 5)
+    assert with_input(x).tobytes() == without(x).tobytes()
+
+
+def test_a_model_with_an_input_is_saved_and_loaded(tmp_path):
+    model = Sequential([Input((None, 5)), GRU(3), Dense(2)])
+    model.save(tmp_path / "model.safetensors")
+    again = Sequential.load(tmp_path / "model.safetensors")
+    x = normal(2, 4, 5)
+    assert again(x).tobytes() == model(x).tobytes()
+
+
+def test_a_layer_that_is_added_to_a_model_in_use_is_built_and_trained():
+    model = small_model()
+    model.add(Dense(1))
+    assert model(np.zeros((2, 5), int)).shape == (2, 1)
+    model.compile("adam", "mse")
+    before = model.get_weights()[-2]
+    model.fit(np.ones((4, 5), int), np.ones(4), verbose=0)
+    assert np.any(model.get_weights()[-2] != before)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "words"),
+    [
+        (lambda: Sequential([Dense(2), Input((3,))]), ValueError, "first element"),
+        (lambda: Sequential([Input((3,)), Input((3,))]), ValueError, "first element"),
+        (lambda: Input(5), TypeError, r"shape: expected a tuple.*got 5"),
+        (lambda: Input(()), ValueError, "at least one dimension"),
+        (lambda: Input((0,)), ValueError, "shape: expected 1 or more"),
+        (lambda: Input(), ValueError, "shape: expected it or batch_shape"),
+        (lambda: Sequential([Input((5,)), LSTM(3)]), ValueError, "lstm.*3 dimensions"),
+    ],
+)
+def test_an_input_that_cannot_be_is_named(make, error, words):
+    with pytest.raises(error, match=words):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "words"),
+    [
+        (lambda: LSTM(3, kernel_regularizer="l2"), ValueError, "kernel_regularizer.*weight_decay"),
+        (lambda: Dense(3, bias_constraint="max_norm"), ValueError, "bias_constraint.*clipnorm"),
+        (lambda: LSTM(3, input_shape=(4, 5)), ValueError, r"input_shape: put Input\(shape\)"),
+        (lambda: GRU(3, cell="fast"), TypeError, "GRU: unexpected argument 'cell'"),
+    ],
+)
+def test_arguments_that_only_keras_has_say_what_there_is_instead(make, error, words):
+    with pytest.raises(error, match=words):
+        make()
+
+
+def test_kerass_arguments_that_make_no_difference_are_accepted():
+    LSTM(3, unroll=True, use_cudnn="auto", kernel_regularizer=None, recurrent_constraint=None)
+    Embedding(5, 3, input_length=7, embeddings_regularizer=None)
 
 
 def test_equal_layers_are_numbered_and_equal_names_refused():

@@ -154,6 +154,26 @@ def test_both_directions(cell, mode, sequences, mask):
     assert_parity(ours, their, normal(4, 9, 3), masks()[mask])
 
 
+@pytest.mark.parametrize("both", [False, True])
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+def test_initial_states(cell, both):
+    ours, their = pair(CELLS[cell][0], 5, return_sequences=True)
+    if both:
+        ours, their = layers.Bidirectional(ours), keras.layers.Bidirectional(their, **WIDE)
+    x = normal(4, 9, 3)
+    states = [normal(4, 5, seed=i) for i in range((1 + both) * (1 + (cell == "lstm")))]
+    tensors = [torch.tensor(state, requires_grad=True) for state in states]
+    expected = their(torch.tensor(x), initial_state=tensors)
+    convert.from_keras(ours, their.get_weights())
+    actual = ours(x, initial_state=states, training=True)
+    assert np.abs(actual - expected.detach().numpy()).max() <= TOLERANCE
+    expected.sum().backward()
+    ours.backward(np.ones_like(actual))
+    for mine, tensor in zip(ours.initial_state_gradients, tensors, strict=True):
+        want = tensor.grad.numpy()
+        assert np.abs(mine - want).max() <= TOLERANCE * max(1, np.abs(want).max())
+
+
 @pytest.mark.parametrize("mask", masks())
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
 def test_final_states(cell, mask):

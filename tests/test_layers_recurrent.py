@@ -108,6 +108,89 @@ def test_some_rows_begin_anew_and_the_others_go_on(kind):
     assert y[[0, 2]].tobytes() == carried[[0, 2]].tobytes()
 
 
+@pytest.mark.parametrize("num_layers", [1, 2])
+@pytest.mark.parametrize("kind", CELLS)
+def test_a_sequence_in_two_parts_is_the_whole_one_forward_and_backward(kind, num_layers):
+    """The second part begins with the state that the first one returned, and hands back its
+    gradient."""
+    x, dy = normal(3, 8, 5, dtype="float64"), normal(3, 8, 4, dtype="float64", seed=2)
+    options = {"num_layers": num_layers, "return_sequences": True, "dtype": "float64"}
+    whole = kind(4, **options)
+    y = whole(x, training=True)
+    dx = whole.backward(dy)
+
+    first, second = kind(4, return_state=True, **options), kind(4, **options)
+    for part in (first, second):
+        part.ensure_built((None, None, 5))
+        part.set_weights(whole.get_weights())
+    y_first, *states = first(x[:, :3], training=True)
+    y_second = second(x[:, 3:], initial_state=states, training=True)
+    assert np.concatenate([y_first, y_second], axis=1).tobytes() == y.tobytes()
+    dx_second = second.backward(dy[:, 3:])
+    dx_first = first.backward(dy[:, :3], dstate=second.initial_state_gradients)
+    # Sums of a few numbers in another order, in float64.
+    assert np.allclose(np.concatenate([dx_first, dx_second], axis=1), dx, rtol=0, atol=1e-14)
+    for name, gradient in whole.gradients.items():
+        parts = first.gradients[name] + second.gradients[name]
+        assert np.allclose(parts, gradient, rtol=0, atol=1e-13)
+
+
+def test_the_gradient_of_a_final_state_and_of_the_last_output_are_added():
+    x, dy = normal(3, 6, 5), normal(3, 4, seed=2)
+    layer = LSTM(4, return_state=True)
+    layer(x, training=True)
+    expected = layer.backward(2 * dy)
+    layer(x, training=True)
+    assert layer.backward(dy, dstate=(dy, np.zeros_like(dy))).tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("num_layers", [1, 2])
+def test_both_directions_begin_with_states_of_their_own(num_layers):
+    layer = Bidirectional(LSTM(4, num_layers=num_layers, return_sequences=True, return_state=True))
+    x = normal(3, 6, 5)
+    y, *states = layer(x)
+    given = [normal(*state.shape, seed=i) for i, state in enumerate(states)]
+    first, last = (layer(x, initial_state=some)[0] for some in (given[:2] + states[2:], given))
+    # The first step of a direction sees its own state at once, in a stack that of the layers below.
+    assert np.any(first[:, 0, :4] != y[:, 0, :4])
+    assert np.any(last[:, -1, 4:] != first[:, -1, 4:])
+    if num_layers == 1:
+        zeros = [np.zeros_like(state) for state in states]
+        backwards_only = layer(x, initial_state=zeros[:2] + given[2:])[0]
+        assert backwards_only[..., :4].tobytes() == y[..., :4].tobytes()
+        assert backwards_only[..., 4:].tobytes() == last[..., 4:].tobytes()
+    layer(x, initial_state=given, training=True)
+    layer.backward(np.ones_like(y))
+    assert [g.shape for g in layer.initial_state_gradients] == [s.shape for s in states]
+
+
+def test_an_initial_state_is_for_one_call():
+    layer, x = GRU(4, stateful=True), normal(3, 6, 5)
+    state = normal(3, 4, seed=2)
+    y = layer(x, initial_state=state)
+    went_on = layer(x)
+    assert went_on.tobytes() == layer(x, initial_state=y).tobytes()
+    with pytest.raises(ValueError, match="initial_state"):
+        layer(x[:2], initial_state=state)
+    layer.reset_states()
+    assert layer(x).tobytes() == layer(x, initial_state=np.zeros((3, 4))).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("layer", "state", "words"),
+    [
+        (LSTM(4), normal(3, 4), r"initial_state.*expected 2 arrays \(h, c\), got 1"),
+        (GRU(4), [normal(3, 4)] * 2, r"initial_state.*expected 1 arrays \(h\), got 2"),
+        (GRU(4), normal(2, 4), r"initial_state of layer 'gru'.*\(3, 4\), got \(2, 4\)"),
+        (GRU(4, num_layers=2), normal(3, 4), r"expected shape \(2, 3, 4\), got \(3, 4\)"),
+        (Bidirectional(LSTM(4)), [normal(3, 4)] * 2, "4 arrays .h, c of each direction.*got 2"),
+    ],
+)
+def test_an_initial_state_that_does_not_fit_is_named(layer, state, words):
+    with pytest.raises(ValueError, match=words):
+        layer(normal(3, 6, 5), initial_state=state)
+
+
 def test_rows_of_a_model_are_reset_in_all_its_layers():
     model = Sequential(
         [GRU(4, stateful=True, return_sequences=True), LSTM(3, stateful=True), Dense(2)]
@@ -262,7 +345,7 @@ LAYERS = [
 
 def test_every_layer_is_in_this_list():
     kinds = {type(layer).__name__ for layer in LAYERS}
-    assert kinds == set(fastrnn.layers.__all__) - {"Layer", "LayerNorm"}
+    assert kinds == set(fastrnn.layers.__all__) - {"Layer", "LayerNorm", "Input", "InputLayer"}
     assert LayerNorm is LayerNormalization
 
 

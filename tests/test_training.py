@@ -454,6 +454,28 @@ def test_a_progress_bar_shows_the_epochs_figures(capsys):
     assert "accuracy" in shown.err
 
 
+def test_evaluate_and_predict_take_verbose_as_keras_does(capsys):
+    x, y = toy_task()
+    model = toy_model()
+    model.evaluate(x, y, verbose=0)
+    model.predict(x, verbose=0)
+    model.evaluate(x, y)  # no terminal: nothing
+    assert capsys.readouterr() == ("", "")
+    model.evaluate(x, y, 32, 1)
+    model.predict(x, 32, 1)
+    shown = capsys.readouterr()
+    assert not shown.out
+    assert "Evaluation: 100%" in shown.err
+    assert "accuracy" in shown.err
+    assert "Prediction: 100%" in shown.err
+    model.evaluate(x, y, verbose=2)
+    shown = capsys.readouterr()
+    assert shown.out.startswith("Evaluation: loss ")
+    assert not shown.err
+    with pytest.raises(ValueError, match="verbose: expected 0, 1, 2 or 'auto', got 3"):
+        model.predict(x, verbose=3)
+
+
 # ---- Ctrl-C --------------------------------------------------------------------------------------
 
 

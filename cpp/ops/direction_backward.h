@@ -128,16 +128,16 @@ private:
         return work_.dgates[c % 2].data() + this->token_in_chunk(s) * width_;
     }
 
-    const T* gates_at(index s, index& unit_stride) const {
-        return gates_ ? this->kept(gates_, cache_.gates_layout, s, width_, unit_stride)
-                      : recompute_->gates_at(s, unit_stride);
-    }
-
     // K of a product with dgates: all gates of the registers of units, and of the last, where it is
     // not full, only the units that exist.
     void sum_over_gates(ProductArgs<T>& p) const {
         p.run = cell_.gates * L_, p.runs = hidden_ / L_;
         p.tail = hidden_ % L_, p.tails = p.tail ? cell_.gates : 0, p.tail_stride = L_;
+    }
+
+    const T* gates_at(index s, index& unit_stride) const {
+        return gates_ ? this->kept(gates_, cache_.gates_layout, s, width_, unit_stride)
+                      : recompute_->gates_at(s, unit_stride);
     }
 
     const T* c_at(index s, index& unit_stride) const {

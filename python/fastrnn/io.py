@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -21,7 +22,13 @@ def save_arrays(
 ) -> None:
     """Write ``arrays`` and ``metadata`` to ``path``, whole or not at all.
 
-    The file is written under a temporary name beside ``path``, flushed to the disk and renamed.
+    The file is written under a temporary name beside ``path``, flushed to the disk and renamed. Of
+    several processes or threads that write to one place, one's file is there in the end.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; what was at ``path`` is there still.
     """
     from safetensors.numpy import save
 
@@ -31,7 +38,11 @@ def save_arrays(
     )
     data = _ordered(data)
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path}: there is no folder {path.parent}")
+    if path.is_dir():
+        raise IsADirectoryError(f"{path}: expected a file's name, got a folder")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:
         # Written here rather than by safetensors, whose files only their owner can read.
         with open(temporary, "wb") as file:

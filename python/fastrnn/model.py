@@ -14,6 +14,7 @@ from fastrnn._summary import table
 from fastrnn._typing import Array, Floating, Shape
 from fastrnn.layers.base import Layer, replace
 from fastrnn.layers.dense import Dense
+from fastrnn.layers.input import InputLayer
 from fastrnn.trainer import Trainer
 
 
@@ -23,7 +24,8 @@ class Sequential(Trainer):
     Parameters
     ----------
     layers : iterable of Layer, optional
-        More can be added with `add`.
+        More can be added with `add`. With an `Input` in the first place the parameters exist at
+        once, else when the model is first called or built.
     name : str
         What `summary` calls it.
 
@@ -49,16 +51,22 @@ class Sequential(Trainer):
     # ---- layers and parameters -------------------------------------------------------------------
 
     def add(self, layer: Layer) -> None:
-        """Append a layer; one without a name of its own is numbered if another has its name."""
+        """Append a layer; one without a name of its own is numbered if another has its name.
+
+        In a model that is built it is built, too.
+        """
         if not isinstance(layer, Layer):
             raise TypeError(f"layer: expected a Layer, got {layer!r}")
+        if isinstance(layer, InputLayer):
+            if self.layers or self.built:
+                raise ValueError("layer: Input is a model's first element, got it after others")
+            self.input_shape = layer.batch_shape
+            return
         if not single_output(layer):
             raise ValueError(
                 f"layer {layer.name!r}: return_state and merge_mode=None give several arrays, "
                 "a Sequential passes one"
             )
-        if self.input_shape is not None:
-            raise RuntimeError("layer: the model is built, layers can no longer be added")
         names = {other.name for other in self.layers}
         if layer.named and layer.name in names:
             raise ValueError(f"layer: the model already has one named {layer.name!r}")
@@ -66,6 +74,8 @@ class Sequential(Trainer):
         while layer.name in names:
             number += 1
             layer.name = f"{base}_{number}"
+        if self.input_shape is not None:
+            layer.ensure_built(self._output_shape(self.input_shape))
         self.layers.append(layer)
 
     @property
@@ -84,6 +94,11 @@ class Sequential(Trainer):
             layer.ensure_built(shape)
             shape = layer.output_shape(shape)
         self.input_shape = tuple(input_shape)
+
+    def _output_shape(self, shape: Shape) -> Shape:
+        for layer in self.layers:
+            shape = layer.output_shape(shape)
+        return shape
 
     @property
     def parameters(self) -> dict[str, Floating]:

@@ -27,7 +27,7 @@ def predict(
     """Return the outputs for all rows of ``x``: see `Trainer.predict`."""
     batch_size = _check.positive_int("batch_size", batch_size)
     tell(callbacks, "set_model", model)
-    tell(callbacks, "on_predict_begin")
+    tell(callbacks, "on_predict_begin", {})
     if isinstance(x, np.ndarray | list | tuple):
         sequences = as_ragged("x", x)
         if sequences is not None:
@@ -41,7 +41,7 @@ def predict(
         if not answers:
             raise ValueError("x: expected at least one batch, got none")
         outputs = np.concatenate(answers)
-    tell(callbacks, "on_predict_end")
+    tell(callbacks, "on_predict_end", {})
     return outputs
 
 
@@ -58,9 +58,9 @@ def _for_batches(
 ) -> list[Floating]:
     answers = []
     for number, batch in enumerate(batches):
-        tell(callbacks, "on_predict_batch_begin", number)
+        tell(callbacks, "on_predict_batch_begin", number, {})
         answers.append(predict_on_batch(model, batch))
-        tell(callbacks, "on_predict_batch_end", number)
+        tell(callbacks, "on_predict_batch_end", number, {})
     return answers
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from fastrnn import _check, losses, metrics, optimizers, prediction, training
+import numpy as np
+
+from fastrnn import _check, losses, metrics, optimizers, prediction, progress, training
 from fastrnn._trainable import Trainable
 from fastrnn._typing import Floating
 from fastrnn.callbacks import Callback, History, tell
@@ -178,6 +180,7 @@ class Trainer(Trainable):
         x: Any,
         y: Any = None,
         batch_size: int | None = None,
+        verbose: int | str = "auto",
         *,
         sample_weight: Any = None,
         steps: int | None = None,
@@ -186,21 +189,25 @@ class Trainer(Trainable):
     ) -> Any:
         """Return the loss over all of the data; with metrics a list of it and them, or all by name.
 
-        ``x``, ``y`` and ``sample_weight`` as in `fit`. The loss is the mean over all rows (samples,
+        ``x``, ``y`` and ``sample_weight`` as in `fit`, and ``verbose``, except that "auto" shows
+        nothing where there is no terminal. The loss is the mean over all rows (samples,
         or their steps) that are not masked, however they are batched. Stateful layers begin with
         zeros and are left as they were.
         """
         size = 32 if batch_size is None else batch_size
         batches = as_batches(x, y, size, sample_weight=sample_weight)
-        every = list(callbacks or ())
+        steps = _optional("steps", steps)
+        count = steps or training.length(batches)
+        every = [*(callbacks or ()), *progress.for_pass(verbose, "Evaluation", count)]
         tell(every, "set_model", self)
-        figures = training.evaluate(self, batches, every, _optional("steps", steps))
+        figures = training.evaluate(self, batches, every, steps)
         return _figures(figures, return_dict)
 
     def predict(
         self,
         x: Any,
         batch_size: int | None = None,
+        verbose: int | str = "auto",
         *,
         steps: int | None = None,
         callbacks: Sequence[Callback] | None = None,
@@ -213,6 +220,8 @@ class Trainer(Trainable):
             As in `fit`.
         batch_size : int, optional
             How many rows are run together; 32 by default. It does not change the outputs' bits.
+        verbose : {"auto", 0, 1, 2}
+            1 shows a bar, 2 a line at the end; "auto" a bar on a terminal.
         steps : int, optional
             How many batches of an iterable are taken; by default all.
 
@@ -221,8 +230,12 @@ class Trainer(Trainable):
         array [N, ...] or list of N arrays [T_i, ...]
             A list where ``x`` has sequences of different lengths and each step an output.
         """
-        size = 32 if batch_size is None else batch_size
-        return prediction.predict(self, x, size, list(callbacks or ()), _optional("steps", steps))
+        size = 32 if batch_size is None else _check.positive_int("batch_size", batch_size)
+        steps = _optional("steps", steps)
+        rows = isinstance(x, np.ndarray | list | tuple)
+        count = -(-len(x) // size) if rows else steps or training.length(x)
+        every = [*(callbacks or ()), *progress.for_pass(verbose, "Prediction", count)]
+        return prediction.predict(self, x, size, every, steps)
 
     # ---- one batch -------------------------------------------------------------------------------
 
@@ -272,12 +285,17 @@ def _validation(data: Any, batch_size: int) -> Batches:
     if isinstance(data, tuple) and len(data) in (2, 3):
         weight = data[2] if len(data) == 3 else None
         return as_batches(data[0], data[1], batch_size, sample_weight=weight)
+    if isinstance(data, np.ndarray):
+        raise TypeError("validation_data: expected (x, y) or batches, got one array")
     return as_batches(data, None, batch_size)
 
 
 def _class_weight(class_weight: Mapping[int, float]) -> dict[int, float]:
     if not isinstance(class_weight, Mapping):
         raise TypeError(f"class_weight: expected a dict, got {class_weight!r}")
+    for label in class_weight:
+        if not isinstance(label, int | np.integer):
+            raise TypeError(f"class_weight: expected classes as ints, got {label!r}")
     return {
         int(label): _check.real(f"class_weight[{label!r}]", weight)
         for label, weight in class_weight.items()

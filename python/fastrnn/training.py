@@ -40,20 +40,20 @@ def fit(model: Trainer, plan: Plan) -> History:
     """Train ``model``: see `Trainer.fit`."""
     history = model.history = History()
     every = _in_order(plan, history)
-    steps = plan.steps_per_epoch or _length(plan.batches)
+    steps = plan.steps_per_epoch or length(plan.batches)
     tell(every, "set_model", model)
     tell(every, "set_params", {"epochs": plan.epochs, "steps": steps, "verbose": plan.verbose})
     model.stop_training = False
     source = _Source("x", plan.batches, plan.steps_per_epoch)
     with CtrlC() as ctrl_c:
         try:
-            tell(every, "on_train_begin")
+            tell(every, "on_train_begin", {})
             # A training that is gone on with has its first epochs in the history already.
             first = history.epoch[-1] + 1 if history.epoch else plan.initial_epoch
             for epoch in range(first, plan.epochs):
                 if model.stop_training or ctrl_c.pressed:
                     break
-                tell(every, "on_epoch_begin", epoch)
+                tell(every, "on_epoch_begin", epoch, {})
                 logs = _train_epoch(model, source, plan.class_weight, every, ctrl_c)
                 if logs is None:
                     break
@@ -64,7 +64,7 @@ def fit(model: Trainer, plan: Plan) -> History:
             history.interrupted = ctrl_c.pressed
             history.complete = not ctrl_c.pressed
         finally:
-            tell(every, "on_train_end")
+            tell(every, "on_train_end", {})
     return history
 
 
@@ -94,7 +94,7 @@ def _train_epoch(
     stopped = False
     try:
         for number, batch in enumerate(source.epoch()):
-            tell(callbacks, "on_train_batch_begin", number)
+            tell(callbacks, "on_train_batch_begin", number, {})
             step = train_step(model, batch, class_weight)
             averages.update(step)
             tell(callbacks, "on_train_batch_end", number, {"loss": step.loss.value})
@@ -116,13 +116,13 @@ def evaluate(
     steps: int | None = None,
 ) -> Logs:
     """Return the figures over ``batches``; a state carried by training is left as it was."""
-    tell(callbacks, "on_test_begin")
+    tell(callbacks, "on_test_begin", {})
     averages = Averages(model)
     states = model.get_states()
     model.reset_states()
     try:
         for number, batch in enumerate(_Source("x", batches, steps).epoch()):
-            tell(callbacks, "on_test_batch_begin", number)
+            tell(callbacks, "on_test_batch_begin", number, {})
             step = test_step(model, batch)
             averages.update(step)
             tell(callbacks, "on_test_batch_end", number, {"loss": step.loss.value})
@@ -240,7 +240,7 @@ class _Source:
         self._name, self._batches, self._asked = name, batches, steps
         self._left: Iterator[Any] | None = None
         self._epochs = 0
-        self.steps = steps or _length(batches)
+        self.steps = steps or length(batches)
 
     def epoch(self) -> Iterator[Any]:
         """Yield one epoch's batches."""
@@ -274,5 +274,6 @@ class _Source:
                 return
 
 
-def _length(batches: Batches) -> int | None:
+def length(batches: Batches) -> int | None:
+    """Return how many batches there are, None where it is not known."""
     return len(batches) if isinstance(batches, Sized) else None

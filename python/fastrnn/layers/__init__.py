@@ -8,6 +8,7 @@ from fastrnn.layers.dense import Dense
 from fastrnn.layers.dropout import Dropout
 from fastrnn.layers.embedding import Embedding
 from fastrnn.layers.flatten import Flatten
+from fastrnn.layers.input import Input, InputLayer
 from fastrnn.layers.masking import Masking
 from fastrnn.layers.normalization import LayerNorm, LayerNormalization
 from fastrnn.layers.pooling import GlobalAveragePooling1D, GlobalMaxPooling1D, LastStep
@@ -25,6 +26,8 @@ __all__ = [
     "Flatten",
     "GlobalAveragePooling1D",
     "GlobalMaxPooling1D",
+    "Input",
+    "InputLayer",
     "LastStep",
     "Layer",
     "LayerNorm",

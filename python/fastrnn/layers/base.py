@@ -27,6 +27,7 @@ import numpy as np
 
 from fastrnn import _check, random
 from fastrnn._typing import Array, Floating, Shape
+from fastrnn.layers import unsupported
 
 
 class Layer:
@@ -44,6 +45,8 @@ class Layer:
         The type that the layer computes in; inputs are converted to it.
     trainable : bool
         False freezes the parameters. It may be set at any time.
+    **others
+        Keras's arguments that make no difference here, such as ``unroll``, or at their defaults.
 
     Attributes
     ----------
@@ -73,8 +76,14 @@ class Layer:
     inner_layers: Sequence[Layer] = ()
 
     def __init__(
-        self, *, name: str | None = None, dtype: str = "float32", trainable: bool = True
+        self,
+        *,
+        name: str | None = None,
+        dtype: str = "float32",
+        trainable: bool = True,
+        **others: Any,
     ) -> None:
+        unsupported.refuse(type(self).__name__, others)
         if name is not None and (not isinstance(name, str) or not name or "/" in name):
             raise ValueError(f"name: expected a non-empty string without '/', got {name!r}")
         try:

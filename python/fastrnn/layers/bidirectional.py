@@ -73,6 +73,16 @@ class Bidirectional(Layer):
         shape = self.layer.output_shape(input_shape)
         return shape if self.merge_mode == "concat" else (*shape[:-1], self.layer.units)
 
+    def __call__(
+        self, x: Any, *, mask: Any = None, training: bool = False, initial_state: Any = None
+    ) -> Any:
+        """Do what `RecurrentLayer.__call__` does; the states are the forward direction's first."""
+        self.layer._initial = initial_state
+        try:
+            return super().__call__(x, mask=mask, training=training)
+        finally:
+            self.layer._initial = None
+
     def run(self, x: Array, mask: Array | None, training: bool) -> Any:
         """Return the output, or a tuple of both and, with ``return_state``, of the states."""
         output = super().run(x, mask, training)
@@ -92,17 +102,22 @@ class Bidirectional(Layer):
             self._halves = y
         return ops.merge_forward(self.merge_mode, y)
 
-    def backward(self, dy: Any, *, need_dx: bool = True) -> Floating | None:
+    @property
+    def initial_state_gradients(self) -> tuple[Floating, ...] | None:
+        """Those that the last `backward` found, as of a `RecurrentLayer`."""
+        return self.layer.initial_state_gradients
+
+    def backward(self, dy: Any, *, need_dx: bool = True, dstate: Any = None) -> Floating | None:
         """Set `gradients` and return dx (None if not needed).
 
-        For ``merge_mode`` None ``dy`` is a pair, too.
+        For ``merge_mode`` None ``dy`` is a pair, too; ``dstate`` as of a `RecurrentLayer`.
         """
         if self.merge_mode is None:
             dy = np.concatenate([self.layer.to_floating("dy", part) for part in dy], axis=-1)
         elif self.merge_mode != "concat":
             halves, self._halves = self.need(self._halves), None
             dy = ops.merge_backward(self.merge_mode, halves, self.layer.to_floating("dy", dy))
-        dx = self.layer.backward(dy, need_dx=need_dx)
+        dx = self.layer.backward(dy, need_dx=need_dx, dstate=dstate)
         self.gradients = self.layer.gradients
         return dx
 

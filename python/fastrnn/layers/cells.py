@@ -8,7 +8,8 @@ import numpy as np
 
 from fastrnn import _check, initializers, ops
 from fastrnn._typing import Array, Floating
-from fastrnn.layers.recurrent import RecurrentLayer, States
+from fastrnn.layers.recurrent import RecurrentLayer
+from fastrnn.layers.states import States
 
 
 class RNN(RecurrentLayer):
@@ -34,10 +35,11 @@ class RNN(RecurrentLayer):
         return output, (h,), cache
 
     def _run_backward(
-        self, cache: Any, doutput: Floating | None, dh: Floating | None, need_dx: bool
-    ) -> tuple[Floating | None, dict[str, Floating]]:
-        dx, _, gradients = ops.rnn_backward(cache, doutput, dh, need_dx=need_dx)
-        return dx, gradients
+        self, cache: Any, doutput: Floating | None, dstates: States | None, need_dx: bool
+    ) -> tuple[Floating | None, States, dict[str, Floating]]:
+        dh = None if dstates is None else dstates[0]
+        dx, dh0, gradients = ops.rnn_backward(cache, doutput, dh, need_dx=need_dx)
+        return dx, (dh0,), gradients
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
@@ -59,6 +61,7 @@ class LSTM(RecurrentLayer):
     """
 
     gates = 4
+    state_count = 2
 
     def __init__(
         self,
@@ -97,11 +100,10 @@ class LSTM(RecurrentLayer):
         return output, state, cache
 
     def _run_backward(
-        self, cache: Any, doutput: Floating | None, dh: Floating | None, need_dx: bool
-    ) -> tuple[Floating | None, dict[str, Floating]]:
-        dstate = None if dh is None else (dh, None)
-        dx, _, gradients = ops.lstm_backward(cache, doutput, dstate, need_dx=need_dx)
-        return dx, gradients
+        self, cache: Any, doutput: Floating | None, dstates: States | None, need_dx: bool
+    ) -> tuple[Floating | None, States, dict[str, Floating]]:
+        dstate = None if dstates is None else (dstates[0], dstates[1])
+        return ops.lstm_backward(cache, doutput, dstate, need_dx=need_dx)
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
@@ -155,10 +157,11 @@ class GRU(RecurrentLayer):
         return output, (h,), cache
 
     def _run_backward(
-        self, cache: Any, doutput: Floating | None, dh: Floating | None, need_dx: bool
-    ) -> tuple[Floating | None, dict[str, Floating]]:
-        dx, _, gradients = ops.gru_backward(cache, doutput, dh, need_dx=need_dx)
-        return dx, gradients
+        self, cache: Any, doutput: Floating | None, dstates: States | None, need_dx: bool
+    ) -> tuple[Floating | None, States, dict[str, Floating]]:
+        dh = None if dstates is None else dstates[0]
+        dx, dh0, gradients = ops.gru_backward(cache, doutput, dh, need_dx=need_dx)
+        return dx, (dh0,), gradients
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""

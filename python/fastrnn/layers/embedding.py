@@ -72,7 +72,12 @@ class Embedding(Layer):
         ids = _check.whole_numbers(f"x of layer {self.name!r}", x)
         if training:
             self._ids = ids
-        return ops.embedding_forward(ids, self.parameters["weight"])
+        try:
+            return ops.embedding_forward(ids, self.parameters["weight"])
+        except IndexError as error:
+            raise IndexError(
+                f"x of layer {self.name!r}: {error} (input_dim={self.input_dim})"
+            ) from None
 
     def backward(self, dy: Array, *, need_dx: bool = True) -> None:
         """Set the table's gradient; ids have none."""

@@ -12,12 +12,10 @@ import numpy as np
 from fastrnn import _check, initializers, ops, random
 from fastrnn._typing import Array, Floating, Integers, Shape
 from fastrnn.layers.base import Layer, last_size
+from fastrnn.layers.states import States, join_states, split_states
 from fastrnn.ops import MemoryLimit, MemoryMode
 
 _LOG = logging.getLogger("fastrnn")
-
-States = tuple[Floating, ...]
-"""(h,) or, for the LSTM, (h, c); each [num_layers * directions, B, units]."""
 
 
 @dataclass
@@ -84,6 +82,9 @@ class RecurrentLayer(Layer):
     recomputed : str or None
         What the last training pass ran with: "none", "gates" or "checkpoint". With "auto" a change
         is logged, too (logger ``fastrnn``, level INFO).
+    initial_state_gradients : tuple of arrays or None
+        Those that the last `backward` found for the state that its pass began with, in the order
+        and the shapes of ``initial_state``.
 
     Notes
     -----
@@ -93,6 +94,7 @@ class RecurrentLayer(Layer):
     """
 
     gates: ClassVar[int]
+    state_count: ClassVar[int] = 1
     biases: ClassVar[tuple[str, ...]] = ("bias_ih",)
     uses_mask = True
 
@@ -150,6 +152,8 @@ class RecurrentLayer(Layer):
         )
         self.directions = 1
         self._states: States | None = None
+        self._initial: Any = None
+        self.initial_state_gradients: States | None = None
         self._pass: _Pass | None = None
 
     # ---- what a cell differs in ------------------------------------------------------------------
@@ -158,8 +162,8 @@ class RecurrentLayer(Layer):
         raise NotImplementedError
 
     def _run_backward(
-        self, cache: Any, doutput: Floating | None, dh: Floating | None, need_dx: bool
-    ) -> tuple[Floating | None, dict[str, Floating]]:
+        self, cache: Any, doutput: Floating | None, dstates: States | None, need_dx: bool
+    ) -> tuple[Floating | None, States, dict[str, Floating]]:
         raise NotImplementedError
 
     def _initial_biases(self, rng: np.random.Generator) -> dict[str, Array]:
@@ -193,6 +197,26 @@ class RecurrentLayer(Layer):
         size = self.directions * self.units
         return (*input_shape[:2], size) if self.return_sequences else (input_shape[0], size)
 
+    def __call__(
+        self, x: Any, *, mask: Any = None, training: bool = False, initial_state: Any = None
+    ) -> Any:
+        """Build the layer where that is still to do, and run `forward`.
+
+        Parameters
+        ----------
+        x, mask, training
+            As of every layer.
+        initial_state : array or sequence of arrays, optional
+            What ``return_state`` returns: h, for an LSTM (h, c), of a `Bidirectional` layer the
+            forward direction's, then the other's; each [B, H], of a stack [num_layers, B, H].
+            Zeros by default, or for a ``stateful`` layer what the last batch left.
+        """
+        self._initial = initial_state
+        try:
+            return super().__call__(x, mask=mask, training=training)
+        finally:
+            self._initial = None
+
     def run(self, x: Array, mask: Array | None, training: bool) -> Any:
         """Return the output, with ``return_state`` a tuple of it and the state."""
         output = super().run(x, mask, training)
@@ -202,9 +226,7 @@ class RecurrentLayer(Layer):
 
     def final_states(self) -> tuple[Floating, ...]:
         """Return the last pass's state, kept with ``return_state``: h, c; of each direction."""
-        directions = self.directions
-        parts = [s[d::directions] for d in range(directions) for s in self.need(self._states)]
-        return tuple(part[0] if self.num_layers == 1 else part for part in parts)
+        return split_states(self, self.need(self._states))
 
     def forward(self, x: Array, *, mask: Array | None = None, training: bool = False) -> Floating:
         """Return [B, T, directions * H] or, without ``return_sequences``, [B, directions * H]."""
@@ -250,21 +272,27 @@ class RecurrentLayer(Layer):
             return output
         return ops.scatter_steps(output, scattered, repeat=not self.zero_output_for_mask)
 
-    def backward(self, dy: Array, *, need_dx: bool = True) -> Floating | None:
-        """Set the gradients of the last training `forward` and return dx [B, T, I]."""
+    def backward(self, dy: Array, *, need_dx: bool = True, dstate: Any = None) -> Floating | None:
+        """Set the gradients of the last training `forward` and return dx [B, T, I].
+
+        ``dstate`` is the gradient of the state that ``return_state`` returned, in its form.
+        """
         last: _Pass = self.need(self._pass)
         dy = self.to_floating("dy", dy)
-        doutput = dh = None
+        doutput = dstates = None
+        if dstate is not None:
+            dstates = join_states(self, "dstate", dstate, last.batch)
         if not self.return_sequences:
-            dh = self._last_backward(dy, last.batch)
+            dstates = self._last_backward(dy, last.batch, dstates)
         elif last.mask is None:
             doutput = dy
         elif self.zero_output_for_mask:
             doutput = ops.gather_steps(dy, last.mask, last.steps)
         else:
             doutput = ops.repeat_steps_backward(dy, last.mask, last.steps)
-        dx, gradients = self._run_backward(last.cache, doutput, dh, need_dx)
+        dx, dinitial, gradients = self._run_backward(last.cache, doutput, dstates, need_dx)
         self._pass = None
+        self.initial_state_gradients = split_states(self, dinitial)
         self.gradients = {name: gradients[name] for name in self.parameters}
         if dx is None:
             return None
@@ -291,6 +319,8 @@ class RecurrentLayer(Layer):
 
     def _begin(self, batch: int) -> States | None:
         """Return the state that a batch of this size begins with."""
+        if self._initial is not None:
+            return join_states(self, "initial_state", self._initial, batch)
         states = self._states if self.stateful else None
         if states is not None and states[0].shape[1] != batch:
             raise ValueError(
@@ -303,18 +333,20 @@ class RecurrentLayer(Layer):
         """Return the last layer's final h, both directions side by side: [B, directions * H]."""
         return h[-1] if self.directions == 1 else np.concatenate(h[-2:], axis=-1)
 
-    def _last_backward(self, dy: Floating, batch: int) -> Floating:
+    def _last_backward(self, dy: Floating, batch: int, dstates: States | None) -> States:
+        """Add dy of the last output to the gradients of the final states."""
         size = (self.num_layers * self.directions, batch, self.units)
         if dy.shape != (batch, self.directions * self.units):
             raise ValueError(
                 f"dy of layer {self.name!r}: expected shape "
                 f"({batch}, {self.directions * self.units}), got {dy.shape}"
             )
-        dh = np.zeros(size, self.dtype)
+        if dstates is None:
+            dstates = tuple(np.zeros(size, self.dtype) for _ in range(self.state_count))
         for direction in range(self.directions):
             columns = slice(direction * self.units, (direction + 1) * self.units)
-            dh[direction - self.directions] = dy[:, columns]
-        return dh
+            dstates[0][direction - self.directions] += dy[:, columns]
+        return dstates
 
     def reset_states(self, rows: Sequence[int] | None = None) -> None:
         """Begin the next batch with a state of zeros, in all rows or in some.

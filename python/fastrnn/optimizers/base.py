@@ -172,7 +172,7 @@ class Optimizer:
         """Return what can be updated in one call (one type, one weight decay), and its decay."""
         groups: dict[tuple[np.dtype[np.floating[Any]], float], list[str]] = {}
         for name, parameter in parameters.items():
-            spared = any(re.search(word, name) for word in self._undecayed)
+            spared = self._undecayed and any(re.search(word, name) for word in self._undecayed)
             decay = 0.0 if spared or self.weight_decay is None else self.weight_decay
             groups.setdefault((parameter.dtype, decay), []).append(name)
         return {tuple(names): decay for (_, decay), names in groups.items()}

@@ -1,0 +1,211 @@
+"""A fastrnn model's twin in PyTorch: the same layers, the same weights, the same training step.
+
+Each library draws dropout's masks of its own; all else is equal. Sequences of different lengths
+are packed, as PyTorch wants them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+import fastrnn
+from fastrnn import convert, ops
+from fastrnn.data import Batch
+from fastrnn.layers.recurrent import RecurrentLayer
+from workload import Array
+
+FUNCTIONS = torch.nn.functional
+
+
+@dataclass
+class Signal:
+    """What goes from layer to layer: [B, T, F] or [B, F], and the steps of each row."""
+
+    value: Any
+    lengths: Any = None  # [B]; None: all full
+
+
+class Recurrent:
+    """One RNN, LSTM or GRU layer, or a stack, in one or both directions."""
+
+    def __init__(self, layer: RecurrentLayer) -> None:
+        kinds = {fastrnn.LSTM: torch.nn.LSTM, fastrnn.GRU: torch.nn.GRU}
+        self.layer = layer
+        self.state: Any = None
+        self.module: Any = kinds.get(type(layer), torch.nn.RNN)(
+            layer.parameters["weight_ih_l0"].shape[1],
+            layer.units,
+            num_layers=layer.num_layers,
+            batch_first=True,
+            dropout=layer.stack_dropout,
+            bidirectional=layer.directions == 2,
+        )
+        load(self.module, convert.to_pytorch(layer))
+        for name, bias in self.module.named_parameters():
+            # Two equal biases would move twice as fast under Adam: the second one stays zero.
+            bias.requires_grad_(not name.startswith("bias_hh") or name in layer.parameters)
+
+    def __call__(self, given: Signal) -> Signal:
+        x, lengths = given.value, given.lengths
+        if lengths is not None:
+            pack = torch.nn.utils.rnn.pack_padded_sequence
+            x = pack(x, lengths, batch_first=True, enforce_sorted=False)
+        output, state = self.module(x, self.state)
+        if self.layer.stateful:
+            parts = state if isinstance(state, tuple) else (state,)
+            detached = tuple(part.detach() for part in parts)
+            self.state = detached if isinstance(state, tuple) else detached[0]
+        if not self.layer.return_sequences:
+            h = state[0] if isinstance(state, tuple) else state
+            return Signal(h[-1] if self.layer.directions == 1 else torch.cat((h[-2], h[-1]), -1))
+        if lengths is not None:
+            output = torch.nn.utils.rnn.pad_packed_sequence(output, batch_first=True)[0]
+        return Signal(output, lengths)
+
+
+class Twin:
+    """The twin of a built and compiled model: layers, loss and Adam.
+
+    Raises
+    ------
+    ValueError
+        If the model has something that is not translated here.
+    """
+
+    def __init__(self, model: fastrnn.Sequential) -> None:
+        self.model = model
+        self.modules = torch.nn.ModuleList()
+        self.recurrent: list[Recurrent] = []
+        self.stages = [self._stage(layer) for layer in model.layers]
+        self.optimizer = self._adam()
+        self.loss = type(model.need_loss()).__name__
+        self.steps = 0
+
+    def _stage(self, layer: fastrnn.Layer) -> Callable[[Signal], Signal]:
+        inner = layer.inner_layers[0] if isinstance(layer, fastrnn.Bidirectional) else layer
+        if isinstance(inner, RecurrentLayer):
+            stage = Recurrent(inner)
+            self.recurrent.append(stage)
+            self.modules.append(stage.module)
+            return stage
+        module: Any
+        if isinstance(layer, fastrnn.Embedding):
+            module = torch.nn.Embedding(layer.input_dim, layer.output_dim)
+        elif isinstance(layer, fastrnn.Dense):  # the loss is of its logits
+            module = torch.nn.Linear(layer.parameters["weight"].shape[1], layer.units)
+        elif isinstance(layer, fastrnn.Dropout):
+            module = torch.nn.Dropout(layer.rate)
+        else:
+            raise ValueError(f"layer {layer.name!r}: a {type(layer).__name__} has no twin here")
+        load(module, convert.to_pytorch(layer) if layer.parameters else {})
+        self.modules.append(module)
+        return lambda given: Signal(module(given.value), given.lengths)
+
+    def _adam(self) -> Any:
+        adam = self.model.need_optimizer()
+        if not isinstance(adam, fastrnn.Adam):
+            raise ValueError(f"optimizer: expected Adam, got {type(adam).__name__}")
+        parameters = [p for p in self.modules.parameters() if p.requires_grad]
+        return torch.optim.Adam(
+            parameters, betas=(adam.beta_1, adam.beta_2), eps=adam.epsilon, fused=True
+        )
+
+    # ---- one batch -------------------------------------------------------------------------------
+
+    def train_step(self, batch: Batch) -> Any:
+        """Take one step; return the loss, a tensor."""
+        self.modules.train()
+        self.model.need_optimizer().iterations = self.steps
+        self.optimizer.param_groups[0]["lr"] = self.model.need_optimizer().learning_rate
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self._loss(self.outputs(batch), batch)
+        loss.backward()
+        limit = self.model.need_optimizer().global_clipnorm
+        if limit:
+            torch.nn.utils.clip_grad_norm_(self.modules.parameters(), limit)
+        self.optimizer.step()
+        self.steps += 1
+        return loss.detach()
+
+    def outputs(self, batch: Batch) -> Any:
+        """Return the outputs, before a sigmoid or softmax."""
+        signal = self._given(batch)
+        for stage in self.stages:
+            signal = stage(signal)
+        return signal.value
+
+    def _given(self, batch: Batch) -> Signal:
+        x, mask = np.asarray(batch.x), batch.mask
+        first = self.model.layers[0]
+        if isinstance(first, fastrnn.Embedding) and first.mask_zero:
+            mask = x != 0
+        if mask is None:
+            return Signal(_tensor(x))
+        lengths, _ = ops.count_steps(mask)
+        # PyTorch's layers take no empty sequence: one step of padding stands for it.
+        lengths = np.maximum(lengths, 1)
+        return Signal(
+            _tensor(ops.gather_steps(x, mask, int(lengths.max()))), torch.from_numpy(lengths)
+        )
+
+    def _loss(self, outputs: Any, batch: Batch) -> Any:
+        y = torch.from_numpy(np.asarray(batch.y))
+        if self.loss == "BinaryCrossentropy":
+            return FUNCTIONS.binary_cross_entropy_with_logits(outputs[:, 0], y.to(outputs.dtype))
+        if self.loss == "SparseCategoricalCrossentropy":
+            return FUNCTIONS.cross_entropy(outputs.flatten(0, -2), y.flatten().long())
+        if self.loss == "MeanSquaredError":
+            return FUNCTIONS.mse_loss(outputs, y)
+        raise ValueError(f"loss: {self.loss} has no twin here")
+
+    # ---- all of the data -------------------------------------------------------------------------
+
+    def reset_states(self) -> None:
+        """Begin the next batch with zeros."""
+        for layer in self.recurrent:
+            layer.state = None
+
+    @torch.no_grad()
+    def evaluate(self, batches: Iterator[Batch]) -> dict[str, float]:
+        """Return the mean loss over all rows, and the accuracy or absolute error."""
+        self.modules.eval()
+        self.reset_states()
+        second = "mae" if self.loss == "MeanSquaredError" else "accuracy"
+        sums, rows = {"loss": 0.0, second: 0.0}, 0
+        for batch in batches:
+            outputs, y = self.outputs(batch), torch.from_numpy(np.asarray(batch.y))
+            count = outputs.flatten(0, -2).shape[0]
+            sums["loss"] += float(self._loss(outputs, batch)) * count
+            rows += count
+            if second == "mae":
+                sums[second] += float((outputs - y).abs().mean()) * count
+            else:
+                binary = self.loss == "BinaryCrossentropy"
+                said = outputs[:, 0] > 0 if binary else outputs.argmax(-1)
+                sums[second] += float((said == y).sum())
+        self.reset_states()
+        return {name: total / rows for name, total in sums.items()}
+
+    def hand_back(self) -> None:
+        """Put the weights into the fastrnn model."""
+        modules = iter(self.modules)
+        for layer in self.model.layers:
+            module = next(modules)
+            state = {name: value.numpy() for name, value in module.state_dict().items()}
+            if state:
+                convert.from_pytorch(layer, state)
+
+
+def load(module: Any, arrays: dict[str, Array]) -> None:
+    """Put arrays into a module."""
+    module.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
+
+
+def _tensor(x: Array) -> Any:
+    whole = x.dtype.kind in "iu"
+    return torch.from_numpy(np.ascontiguousarray(x, np.int64 if whole else np.float32))
