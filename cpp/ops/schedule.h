@@ -64,7 +64,7 @@ struct Tensor3 {
 
 template <class T>
 Tensor3<const T> read_only(const Tensor3<T>& t) {
-    return {t.data, t.time_stride, t.batch_stride};
+    return {t.data, t.time_stride, t.batch_stride, t.packed};
 }
 
 // The same array as one direction of time walks it: the row of sequence i at step s is at(s) +

@@ -9,8 +9,10 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrize import type_before_parametrizations
 
+from fastrnn import _memory
+from fastrnn._memory import MemoryLimit
 from fastrnn.torch._coverage import cell_call, sequence_call
-from fastrnn.torch._modules import SWAPS
+from fastrnn.torch._modules import SWAPS, Sequences
 
 _BACK = {ours: theirs for theirs, ours in SWAPS.items()}
 _OURS: tuple[type[nn.Module], ...] = tuple(_BACK)
@@ -56,7 +58,9 @@ class Explanation(NamedTuple):
         return f"{self.path}: {self.reason}"
 
 
-def accelerate(model: nn.Module) -> Report:
+def accelerate(
+    model: nn.Module, *, recompute: str | None = None, memory_limit: MemoryLimit | None = None
+) -> Report:
     """Make every nn.RNN, nn.LSTM and nn.GRU inside ``model`` compute with fastrnn, in place.
 
     The modules stay the same objects and only change their class. Parameters (and so optimisers),
@@ -66,6 +70,12 @@ def accelerate(model: nn.Module) -> Report:
     ----------
     model : nn.Module
         A model, or a recurrent module itself.
+    recompute : {"none", "gates", "checkpoint", "auto"}, optional
+        What the modules do not keep for their backward pass but compute again, to the same bits, as
+        in `fastrnn.functional.lstm_forward`: it becomes their attribute ``recompute``, which may be
+        set at any time.
+    memory_limit : int or str, optional
+        The most bytes that each module may keep, such as "512MB", instead of ``recompute``.
 
     Returns
     -------
@@ -79,6 +89,8 @@ def accelerate(model: nn.Module) -> Report:
     >>> print(fastrnn.torch.accelerate(model))
     swapped  1  LSTM(8, 16)
     """
+    request = _memory.parse(recompute, memory_limit)
+    wanted = request.mode if request.limit is None else f"{request.limit}B"
     swapped: list[Entry] = []
     left: list[Entry] = []
     for name, module in model.named_modules():
@@ -88,6 +100,9 @@ def accelerate(model: nn.Module) -> Report:
         if not reason:
             _set_class(module, SWAPS[type_before_parametrizations(module)])
         (left if reason else swapped).append(Entry(name, _describe(module), reason))
+    for module in model.modules():
+        if isinstance(module, Sequences) and (recompute, memory_limit) != (None, None):
+            module.recompute = wanted
     return Report(tuple(swapped), tuple(left))
 
 
@@ -116,6 +131,7 @@ def restore(model: nn.Module) -> Report:
             )
         else:
             _set_class(module, back)
+            vars(module).pop("recompute", None)
             swapped.append(Entry(name, _describe(module), ""))
     return Report(tuple(swapped), tuple(left))
 

@@ -32,12 +32,13 @@ class _Recurrent(torch.autograd.Function):
         seed: Tensor | None,
         *weights: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        config, recompute = config[:6], config[6]
         arguments = x, batch_sizes, h0, c0, weights, seed, *config
         if keys is None:
             compute: Any = _kernels.forward
-            output, hn, cn, cache = compute(*arguments, keep=True, hold=True)
+            output, hn, cn, cache = compute(*arguments, True, recompute, hold=True)
         else:
-            output, hn, cn, cache = _redispatch(recurrent, keys, (*arguments, True))
+            output, hn, cn, cache = _redispatch(recurrent, keys, (*arguments, True, recompute))
         # Callers may write into the output, as they may with torch.nn's GRU and RNN. So autograd
         # gets it under a version counter of its own, and the counter that counts is asked later.
         seen, ctx.counter = output, None
@@ -106,7 +107,9 @@ def _autograd_forward(
     *config: Any,
 ) -> Any:
     if _wants_gradient(x, h0, c0, weights):
-        return _Recurrent.apply(keys, config[:6], x, batch_sizes, h0, c0, seed, *weights)
+        recompute = config[7] if len(config) > 7 else "none"
+        config = (*config[:6], recompute)
+        return _Recurrent.apply(keys, config, x, batch_sizes, h0, c0, seed, *weights)
     return _redispatch(recurrent, keys, (x, batch_sizes, h0, c0, weights, seed, *config))
 
 
@@ -144,15 +147,16 @@ def run(
     weights: Sequence[Tensor],
     seed: Tensor | None,
     *config: Any,
+    recompute: str = "none",
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Call ``fastrnn::recurrent``, past the dispatcher where that would only pass the call on.
 
     The way through it and back takes 8 us, a quarter of a small call.
     """
     if not _unobserved(x):
-        return recurrent(x, batch_sizes, h0, c0, weights, seed, *config)
+        return recurrent(x, batch_sizes, h0, c0, weights, seed, *config, False, recompute)
     if _wants_gradient(x, h0, c0, weights):
-        return _apply(None, config, x, batch_sizes, h0, c0, seed, *weights)
+        return _apply(None, (*config, recompute), x, batch_sizes, h0, c0, seed, *weights)
     return _kernels.forward(x, batch_sizes, h0, c0, weights, seed, *config)
 
 

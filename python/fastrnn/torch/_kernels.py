@@ -7,12 +7,13 @@ instead of 1.5 us an array).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from fastrnn import _stack
+from fastrnn import _memory, _stack
 from fastrnn._load import core
 from fastrnn._typing import Array, Floating
 from fastrnn.torch import _kept, _threads
@@ -33,6 +34,7 @@ def forward(
     batch_first: bool,
     dropout: float,
     keep: bool = False,
+    recompute: str = "none",
     hold: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Compute ``fastrnn::recurrent``; `_operators` explains the arguments.
@@ -52,7 +54,8 @@ def forward(
     dtype = sequence.dtype
     directions = 2 if bidirectional else 1
     hidden_size = weights[1].shape[1]
-    plan = core.Plan(
+    plan = _plan(
+        recompute if keep else "none",
         cell,
         dtype == np.float64,
         steps,
@@ -90,6 +93,21 @@ def forward(
         kept = _kept.keep(plan, cache)
     result = _as_given(output, batch_first)
     return result, torch.from_numpy(hn), torch.from_numpy(cn), kept
+
+
+def _plan(recompute: str, *arguments: Any) -> core.Plan:
+    """Make the plan, and where it may keep less, choose what."""
+    make: Any = core.Plan
+    if recompute == "none":
+        return make(*arguments)  # type: ignore[no-any-return]
+    named = recompute in (*_memory.MODES, "auto")
+    request = _memory.parse(*((recompute, None) if named else (None, recompute)))
+
+    def prepare(mode: str) -> tuple[core.Plan, int]:
+        plan: core.Plan = make(*arguments, mode)
+        return plan, plan.cache_nbytes
+
+    return request.choose(prepare)[1]
 
 
 def backward(

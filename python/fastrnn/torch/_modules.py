@@ -39,6 +39,9 @@ class _TorchNNs(nn.Module):
 class Sequences(_TorchNNs, nn.RNNBase):
     """The forward pass of RNN, LSTM and GRU."""
 
+    recompute: str = "none"
+    """What training does not keep: "none", "gates", "checkpoint", "auto", or a limit ("512MB")."""
+
     def forward(self, input: Any, hx: Any = None) -> Any:
         if isinstance(input, Proxy):
             return self._as_node(input, hx)
@@ -85,6 +88,7 @@ class Sequences(_TorchNNs, nn.RNNBase):
             self.bidirectional,
             batch_first,
             dropout,
+            recompute=self.recompute,
         )
         return output, hn, cn
 

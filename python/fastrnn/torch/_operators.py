@@ -13,6 +13,8 @@ seed           [1] int64, of the dropout masks; needed where ``dropout`` > 0
 batch          B of a packed sequence, which ``batch_sizes`` has only as a value
 cell           "lstm", "gru", "rnn_tanh" or "rnn_relu"
 keep           whether to return a cache; autograd asks for one
+recompute      what the cache leaves out: "none", "gates", "checkpoint", "auto", or the most bytes
+               that it may hold ("512MB"); no result depends on it
 output         like x, with D * H features
 hn, cn         [S, B, H]; cn is [0] for a cell without it
 cache          uint8 [1] for the backward operator, see `_kept`; [0] without ``keep``
@@ -38,7 +40,8 @@ _CONFIG = (
 
 library = torch.library.Library("fastrnn", "DEF")
 library.define(
-    f"recurrent({_SEQUENCE}, {_CONFIG}, bool keep=False) "
+    f"recurrent({_SEQUENCE}, {_CONFIG}, bool keep=False, "
+    "str recompute='none') "
     "-> (Tensor output, Tensor hn, Tensor cn, Tensor cache)"
 )
 library.define(
@@ -68,6 +71,7 @@ def _fake_forward(
     batch_first: bool,
     dropout: float,
     keep: bool = False,
+    recompute: str = "none",
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     directions, hidden_size = 2 if bidirectional else 1, weights[1].shape[1]
     rows = x.shape[0 if batch_first else 1] if batch is None else batch
