@@ -258,7 +258,7 @@ def draw(document: dict[str, Any]) -> None:
     titles = {"lstm": "LSTM", "gru": "GRU", "rnn_tanh": "RNN"}
     cells = [c for c in titles if any(row["cell"] == c for row in document["rows"])]
     figure, axes = pyplot.subplots(
-        2, len(cells), figsize=(1.2 + 3.1 * len(cells), 5.6), sharex=True, sharey="row",
+        2, len(cells), figsize=(max(7.2, 1.2 + 3.1 * len(cells)), 5.6), sharex=True, sharey="row",
         squeeze=False, height_ratios=(3, 2),
     )  # fmt: skip
     for column, cell in enumerate(cells):
@@ -291,18 +291,18 @@ def draw(document: dict[str, Any]) -> None:
     axes[0, 0].set_ylabel("besides input, output\nand their gradients, MiB", fontsize=9)
     axes[1, 0].set_ylabel("time per step, µs", fontsize=9)
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="upper center", ncols=len(LINES), fontsize=8, frameon=False)
+    figure.legend(handles, labels, loc="upper center", ncols=3, fontsize=8, frameon=False)
     about = document["machine"]
     versions = ", ".join(
         f"{n} {about['packages'][n]}" for n in ("fastrnn", "torch") if n in about["packages"]
     )
     figure.text(
         0.01, 0.01,
-        f"one training step, B {document['batch']}, I and H {document['hidden_size']}, float32; "
+        f"one training step, B {document['batch']}, I and H {document['hidden_size']}, float32\n"
         f"{about['cpu']}, {document['threads']} threads; {versions}; {document['measured']}",
         fontsize=7, color="#555555",
     )  # fmt: skip
-    figure.tight_layout(rect=(0, 0.03, 1, 0.94))
+    figure.tight_layout(rect=(0, 0.04, 1, 0.92))
     figure.savefig(PLACE.with_suffix(".png"), dpi=130)
 
 
