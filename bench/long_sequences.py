@@ -41,6 +41,7 @@ LENGTHS = (1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000)
 MOST_BYTES = 9 << 30  # what a step in memory may need here; longer rows are left out
 SECONDS = 2.0
 THREADS = 2
+FIELDS = ("side", "cell", "mode", "steps")
 PIECE = 4096  # steps of the random arrays that segments are cut from
 
 
@@ -52,6 +53,7 @@ class Job:
     cell: str
     mode: str  # "none", "gates", "checkpoint", "segments"; of torch "none"
     steps: int
+    size: int = SIZE
 
     @property
     def label(self) -> str:
@@ -59,7 +61,7 @@ class Job:
 
     @property
     def work(self) -> Workload:
-        return Workload(self.cell, self.steps, BATCH, SIZE, SIZE)
+        return Workload(self.cell, self.steps, BATCH, self.size, self.size)
 
     @property
     def bytes_needed(self) -> int:
@@ -67,7 +69,7 @@ class Job:
         if self.mode == "segments":
             return 1 << 30
         kept = {"lstm": 6, "gru": 5, "rnn_tanh": 3}[self.cell] if self.mode == "none" else 1
-        return self.steps * BATCH * SIZE * 4 * (4 + kept)
+        return self.steps * BATCH * self.size * 4 * (4 + kept)
 
 
 def jobs() -> Iterator[Job]:
@@ -148,6 +150,29 @@ def by_segments(job: Job) -> tuple[Callable[[], object], int]:
     return step, 0
 
 
+def flat(size: int, rounds: int = 3) -> None:
+    """Time steps over short and long sequences of one size in turn, so that all see one clock.
+
+    In memory as far as 100,000 steps; by segments to 1,000,000 where H is 64 or less.
+    """
+    most = 1_000_000 if size <= 64 else 200_000
+    for mode, make in (("checkpoint", in_memory), ("segments", by_segments)):
+        lengths = [n for n in (1_000, 10_000, 100_000, most) if make is by_segments or n < most]
+        steps_of = {
+            n: make(Job("fastrnn", "lstm", mode, n, size))[0] for n in dict.fromkeys(lengths)
+        }
+        found: dict[int, list[float]] = {n: [] for n in steps_of}
+        for _ in range(rounds):
+            for n, step in steps_of.items():
+                times = [timed(step) / n for _ in range(max(1, 30_000 // n))]
+                found[n].append(float(np.median(times)))
+        for n, times in found.items():
+            print(
+                f"H{size} {mode:10} T{n:<8} {1e6 * float(np.median(times)):7.1f} us/step",
+                flush=True,
+            )
+
+
 # ---- all of them ---------------------------------------------------------------------------------
 
 
@@ -171,14 +196,17 @@ def main() -> None:
     parser.add_argument("--again", action="store_true", help="measure what is there already")
     parser.add_argument("--memory-only", action="store_true", help="without times")
     parser.add_argument("--draw", action="store_true", help="measure nothing")
+    parser.add_argument("--flat", type=int, metavar="H", help="time lengths by segments, in turn")
     parser.add_argument("--job", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.job:
         print(json.dumps(measure(Job(**json.loads(arguments.job)), arguments.memory_only)))
         return
+    if arguments.flat:
+        return flat(arguments.flat)
     file = PLACE.with_suffix(".json")
     document = json.loads(file.read_text()) if file.exists() else {"rows": []}
-    rows = {Job(*(row[f] for f in asdict(next(jobs())))).label: row for row in document["rows"]}
+    rows = {Job(*(row[f] for f in FIELDS)).label: row for row in document["rows"]}
     for job in jobs():
         if arguments.draw or not re.search(arguments.only, job.label):
             continue
@@ -230,7 +258,7 @@ def draw(document: dict[str, Any]) -> None:
     titles = {"lstm": "LSTM", "gru": "GRU", "rnn_tanh": "RNN"}
     cells = [c for c in titles if any(row["cell"] == c for row in document["rows"])]
     figure, axes = pyplot.subplots(
-        2, len(cells), figsize=(1.2 + 3.1 * len(cells), 5.6), sharex=True, sharey="row",
+        2, len(cells), figsize=(max(7.2, 1.2 + 3.1 * len(cells)), 5.6), sharex=True, sharey="row",
         squeeze=False, height_ratios=(3, 2),
     )  # fmt: skip
     for column, cell in enumerate(cells):
@@ -263,18 +291,18 @@ def draw(document: dict[str, Any]) -> None:
     axes[0, 0].set_ylabel("besides input, output\nand their gradients, MiB", fontsize=9)
     axes[1, 0].set_ylabel("time per step, µs", fontsize=9)
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="upper center", ncols=len(LINES), fontsize=8, frameon=False)
+    figure.legend(handles, labels, loc="upper center", ncols=3, fontsize=8, frameon=False)
     about = document["machine"]
     versions = ", ".join(
         f"{n} {about['packages'][n]}" for n in ("fastrnn", "torch") if n in about["packages"]
     )
     figure.text(
         0.01, 0.01,
-        f"one training step, B {document['batch']}, I and H {document['hidden_size']}, float32; "
+        f"one training step, B {document['batch']}, I and H {document['hidden_size']}, float32\n"
         f"{about['cpu']}, {document['threads']} threads; {versions}; {document['measured']}",
         fontsize=7, color="#555555",
     )  # fmt: skip
-    figure.tight_layout(rect=(0, 0.03, 1, 0.94))
+    figure.tight_layout(rect=(0, 0.04, 1, 0.92))
     figure.savefig(PLACE.with_suffix(".png"), dpi=130)
 
 
