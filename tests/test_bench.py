@@ -363,7 +363,7 @@ def test_every_target_has_rows_where_all_suites_run():
         {"suite": suite.name, "series": case.series, "label": case.label, "mode": case.mode,
          "peer": peer, "crowd": crowd}
         for suite in registry().values() for case in suite.cases(context)
-        for peer in ("torch", "torch packed", "keras", "fastrnn", "numpy")
+        for peer in ("torch", "torch packed", "torch padded", "keras", "fastrnn", "numpy")
         for crowd in (0, 1)
     ]  # fmt: skip
     for target in TARGETS:
