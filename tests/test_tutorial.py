@@ -78,7 +78,7 @@ def test_the_cpp_of_the_page_stands_in_the_file_that_it_names(page):
         lines = [line.strip() for line in code.splitlines()]
         places = range(len(source) - len(lines) + 1)
         assert any(source[k : k + len(lines)] == lines for k in places), f"not in {path}:\n{code}"
-    assert len(shown) == 5
+    assert len(shown) == 6
 
 
 @pytest.mark.parametrize("page", PAGES.values(), ids=EDITIONS)
