@@ -43,4 +43,5 @@ if __name__ == "__main__":
     found = gradients(DistributedDataParallel(make_model()), slice(rank, None, size))
     if rank == 0:
         torch.save(found, sys.argv[1])
+    distributed.barrier()  # torch's threads may abort where one process ends before the other
     distributed.destroy_process_group()
