@@ -16,6 +16,7 @@ PyTorch as it always is: the import, and `accelerate`.
 from __future__ import annotations
 
 import csv
+import gc
 import gzip
 import lzma
 import os
@@ -72,31 +73,41 @@ def main(
     else:
         store = distributed.HashStore()  # type: ignore[attr-defined]
         distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
-    first = distributed.get_rank() == 0
     try:
-        vocabulary = most_frequent(train, words)
-        data = [list(read(path, vocabulary, maxlen)) for path in (train, test)]
-        torch.manual_seed(0)
-        model = Classifier(words)
-        if not plain:
-            report = fastrnn.torch.accelerate(model)
-            if first:
-                click.echo(report)
-        trained = DistributedDataParallel(model)
-        optimizer = torch.optim.Adam(trained.parameters())
-        loaders = [loader(part, batch_size) for part in data]
-        for epoch in range(epochs):
-            start = time.perf_counter()
-            loss, _ = run(trained, loaders[0], epoch, optimizer)
-            seconds = time.perf_counter() - start
-            _, accuracy = run(model, loaders[1], epoch)
-            if first:
-                click.echo(
-                    f"epoch {epoch + 1}: loss {loss:.4f}, test accuracy {accuracy:.4f}, "
-                    f"{len(data[0]) / seconds:,.0f} reviews/s"
-                )
+        train_and_evaluate(train, test, epochs, batch_size, words, maxlen, plain)
     finally:
+        # The group's threads end with it, and it with the last that refers to it: the trained model
+        # does, and has reference cycles. A thread that outlives the interpreter aborts the process.
+        gc.collect()
         distributed.destroy_process_group()
+
+
+def train_and_evaluate(
+    train: Path, test: Path, epochs: int, batch_size: int, words: int, maxlen: int, plain: bool
+) -> None:
+    """Train one process's part, and print what the first process finds."""
+    first = distributed.get_rank() == 0
+    vocabulary = most_frequent(train, words)
+    data = [list(read(path, vocabulary, maxlen)) for path in (train, test)]
+    torch.manual_seed(0)
+    model = Classifier(words)
+    if not plain:
+        report = fastrnn.torch.accelerate(model)
+        if first:
+            click.echo(report)
+    trained = DistributedDataParallel(model)
+    optimizer = torch.optim.Adam(trained.parameters())
+    loaders = [loader(part, batch_size) for part in data]
+    for epoch in range(epochs):
+        start = time.perf_counter()
+        loss, _ = run(trained, loaders[0], epoch, optimizer)
+        seconds = time.perf_counter() - start
+        _, accuracy = run(model, loaders[1], epoch)
+        if first:
+            click.echo(
+                f"epoch {epoch + 1}: loss {loss:.4f}, test accuracy {accuracy:.4f}, "
+                f"{len(data[0]) / seconds:,.0f} reviews/s"
+            )
 
 
 def run(
