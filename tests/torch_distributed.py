@@ -1,6 +1,5 @@
 """Run by torchrun: a step of data-parallel training, whose gradients rank 0 writes to a file."""
 
-import gc
 import sys
 
 import torch
@@ -44,5 +43,5 @@ if __name__ == "__main__":
     found = gradients(DistributedDataParallel(make_model()), slice(rank, None, size))
     if rank == 0:
         torch.save(found, sys.argv[1])
-    gc.collect()  # what refers to the group keeps its threads, which must not outlive Python
+    distributed.barrier()  # as in fastrnn.torch.sentiment
     distributed.destroy_process_group()

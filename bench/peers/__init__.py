@@ -7,6 +7,7 @@ once. It returns none for what it cannot do (onnxruntime does not train): that r
 from __future__ import annotations
 
 import importlib.util
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -45,15 +46,16 @@ class Duel:
     checked: Duel | None = None  # whose values are compared instead: dropout's masks are random
 
 
-class Peer:
+class Peer(ABC):
     """A library to measure against; each way that it can do a piece of work is a runner."""
 
     name: str
     configuration: str  # what makes it the peer's best legal configuration; stands in the report
     frozen_weights = False  # inference with weights fixed beforehand: against our prepared form
 
+    @abstractmethod
     def version(self) -> str:
-        raise NotImplementedError
+        """Return the version that is measured."""
 
     def inference(self, work: Workload, data: Data, threads: int) -> list[Runner]:
         """Give arrays named output, h_n and c_n, or some of them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from fastrnn._typing import Array, Floating, Shape
 from fastrnn.layers.base import Layer
 
 
-class Trainable:
+class Trainable(ABC):
     """The face that a model shows to the training loop; `Sequential` has what is behind it."""
 
     layers: list[Layer]
@@ -19,62 +20,63 @@ class Trainable:
     metadata: dict[str, str]
 
     @property
+    @abstractmethod
     def parameters(self) -> dict[str, Floating]:
         """All parameters, as "layer.parameter", in the layers' order."""
-        raise NotImplementedError
 
+    @abstractmethod
     def __call__(self, x: Any, *, mask: Any = None, training: bool = False) -> Floating:
         """Return the output for one batch."""
-        raise NotImplementedError
 
+    @abstractmethod
     def logits(self, x: Any, *, mask: Any = None, training: bool = False) -> Floating:
         """Return the output for one batch before the activation of the last layer."""
-        raise NotImplementedError
 
+    @abstractmethod
     def activate(self, logits: Floating) -> Floating:
         """Return the output that belongs to what `logits` returned."""
-        raise NotImplementedError
 
+    @abstractmethod
     def ends_in(self, activation: str | None) -> bool:
         """Whether the last layer is a `Dense` with this activation."""
-        raise NotImplementedError
 
+    @abstractmethod
     def backward(self, dy: Array) -> None:
         """Set the layers' gradients from that of the last training call's output."""
-        raise NotImplementedError
 
+    @abstractmethod
     def build(self, input_shape: Shape) -> None:
         """Create all parameters for inputs of this shape."""
-        raise NotImplementedError
 
+    @abstractmethod
     def get_weights(self) -> list[Floating]:
         """Return copies of all parameters."""
-        raise NotImplementedError
 
+    @abstractmethod
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Replace all parameters."""
-        raise NotImplementedError
 
+    @abstractmethod
     def reset_states(self, rows: Sequence[int] | None = None) -> None:
         """Let stateful layers begin the next batch with zeros, in all rows or in some."""
-        raise NotImplementedError
 
+    @abstractmethod
     def get_states(self) -> list[Any]:
         """Return what stateful layers carry, for `set_states`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def set_states(self, states: Sequence[Any]) -> None:
         """Put back what `get_states` returned."""
-        raise NotImplementedError
 
+    @abstractmethod
     def get_seed_counts(self) -> list[int]:
         """Return how far layers with seeds of their own have drawn."""
-        raise NotImplementedError
 
+    @abstractmethod
     def set_seed_counts(self, counts: Sequence[int]) -> None:
         """Put back what `get_seed_counts` returned."""
-        raise NotImplementedError
 
+    @abstractmethod
     def save(
         self,
         path: str | os.PathLike[str],
@@ -83,4 +85,3 @@ class Trainable:
         include_optimizer: bool = False,
     ) -> None:
         """Write the model to a file."""
-        raise NotImplementedError

@@ -159,12 +159,12 @@ class RecurrentLayer(Layer):
     # ---- what a cell differs in ------------------------------------------------------------------
 
     def _run(self, x: Floating, states: States | None, **options: Any) -> tuple[Any, States, Any]:
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__}._run")
 
     def _run_backward(
         self, cache: Any, doutput: Floating | None, dstates: States | None, need_dx: bool
     ) -> tuple[Floating | None, States, dict[str, Floating]]:
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__}._run_backward")
 
     def _initial_biases(self, rng: np.random.Generator) -> dict[str, Array]:
         """Return the initial biases of one layer and direction."""

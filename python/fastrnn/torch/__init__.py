@@ -4,7 +4,7 @@
 torch.nn's with another engine. What fastrnn does not cover, torch.nn computes; `explain` tells.
 Needs PyTorch: ``pip install 'fastrnn[torch]'``.
 """
-# ruff: noqa: E402
+# ruff: noqa: E402 - a missing PyTorch is reported before anything imports it
 
 from fastrnn._extras import require as _require
 

@@ -6,7 +6,7 @@ instead of 1.5 us an array).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -97,14 +97,14 @@ def forward(
 
 def _plan(recompute: str, *arguments: Any) -> core.Plan:
     """Make the plan, and where it may keep less, choose what."""
-    make: Any = core.Plan
+    make: Callable[..., core.Plan] = core.Plan
     if recompute == "none":
-        return make(*arguments)  # type: ignore[no-any-return]
+        return make(*arguments)
     named = recompute in (*_memory.MODES, "auto")
     request = _memory.parse(*((recompute, None) if named else (None, recompute)))
 
     def prepare(mode: str) -> tuple[core.Plan, int]:
-        plan: core.Plan = make(*arguments, mode)
+        plan = make(*arguments, mode)
         return plan, plan.cache_nbytes
 
     return request.choose(prepare)[1]

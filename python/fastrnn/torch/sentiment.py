@@ -16,7 +16,6 @@ PyTorch as it always is: the import, and `accelerate`.
 from __future__ import annotations
 
 import csv
-import gc
 import gzip
 import lzma
 import os
@@ -75,10 +74,10 @@ def main(
         distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
     try:
         train_and_evaluate(train, test, epochs, batch_size, words, maxlen, plain)
+        # A thread of gloo's that still holds tensors of the last collective when Python ends aborts
+        # the process (pytorch/pytorch#179291); a barrier's are none of Python's.
+        distributed.barrier()
     finally:
-        # The group's threads end with it, and it with the last that refers to it: the trained model
-        # does, and has reference cycles. A thread that outlives the interpreter aborts the process.
-        gc.collect()
         distributed.destroy_process_group()
 
 
