@@ -356,6 +356,9 @@ def test_a_slowdown_must_stay_under_its_target():
 class Nobody(Peer):
     name = "torch"
 
+    def version(self):
+        return "0"
+
 
 def test_every_target_has_rows_where_all_suites_run():
     context = Context(threads=2, quick=False, peers=(Nobody(),))
