@@ -1,16 +1,17 @@
 """Memory and time of a training step against the length of the sequence: docs/memory.md's figures.
 
-``python bench/long_sequences.py`` measures every mode at every length in a process of its own, adds
-to docs/img/memory.json what is not there yet, and draws docs/img/memory.png. ``--only 'lstm.*'``
-chooses rows, ``--again`` measures them anew, ``--draw`` only draws.
+``python bench/long_sequences.py`` measures every mode at every length, adds to docs/img/memory.json
+what is not there yet, draws docs/img/memory.png and prints the times as ratios. ``--only 'lstm.*'``
+chooses rows, ``--again`` measures them anew, ``--what memory`` or ``time`` does half of it,
+``--draw`` only draws.
 
 activations
     How far the step raised the resident memory at its highest, less the output and the gradient of
     the input: what a library holds besides what goes in and out. By segments nothing but a
-    segment goes in and out, and all of it counts.
+    segment goes in and out, and all of it counts. Each in a process of its own.
 seconds
-    Of the step, the best of those that fit into some seconds, and of those measured before. With
-    ``--memory-only``, for machines that others use, it is not measured.
+    Of the step, one number for each round: all modes of one length and PyTorch, in one process, in
+    turn, with memory that the process once had and keeps (see ``KEEPING``).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import argparse
 import datetime
 import importlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -38,10 +40,14 @@ ROOT = Path(__file__).parents[1]
 PLACE = ROOT / "docs/img/memory"
 BATCH, SIZE = 8, 256
 LENGTHS = (1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000)
-MOST_BYTES = 9 << 30  # what a step in memory may need here; longer rows are left out
-SECONDS = 2.0
+MOST_BYTES = 13 << 30  # what a step may need here; longer rows are left out
+ROUNDS, SECONDS = 3, 20.0  # of a length: rounds at the least, and until so many have gone by
 THREADS = 2
 FIELDS = ("side", "cell", "mode", "steps")
+# The C library (glibc) gives large freed arrays back to the system at once, and a fresh page of a
+# virtual machine can cost more than what is computed into it: 0.5 to 18 us for 4 KiB were seen,
+# whoever touched it. So times are taken with a heap that is kept, after a round that fills it.
+KEEPING = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40)}
 PIECE = 4096  # steps of the random arrays that segments are cut from
 
 
@@ -65,11 +71,18 @@ class Job:
 
     @property
     def bytes_needed(self) -> int:
-        """Roughly, at most: input, output and their gradients, and what is kept."""
+        """Roughly, at most, besides the input and the output's gradient."""
         if self.mode == "segments":
-            return 1 << 30
-        kept = {"lstm": 6, "gru": 5, "rnn_tanh": 3}[self.cell] if self.mode == "none" else 1
-        return self.steps * BATCH * self.size * 4 * (4 + kept)
+            return 1 << 28
+        if self.side == "torch":
+            kept = {"lstm": 14, "gru": 12, "rnn_tanh": 6}[self.cell]
+        else:
+            kept = {"lstm": 6, "gru": 5, "rnn_tanh": 3}[self.cell] if self.mode == "none" else 1
+        return self.steps * BATCH * self.size * 4 * (2 + kept)
+
+    @property
+    def fits(self) -> bool:
+        return self.bytes_needed <= MOST_BYTES
 
 
 def jobs() -> Iterator[Job]:
@@ -80,26 +93,43 @@ def jobs() -> Iterator[Job]:
             yield Job("torch", cell, "none", steps)
 
 
-# ---- one measurement, in a process of its own ----------------------------------------------------
+# ---- measurements, in processes of their own -----------------------------------------------------
 
 
-def measure(job: Job, memory_only: bool) -> dict[str, Any]:
-    """Seconds and bytes of a training step."""
-    small = replace(job, steps=2)
+def memory(fields: dict[str, Any]) -> dict[str, Any]:
+    """Bytes of a training step."""
+    job = Job(**fields)
     make = by_segments if job.mode == "segments" else in_memory
-    make(small)[0]()
+    make(replace(job, steps=2))[0]()
     step, in_and_out = make(job)
     before = settled()
     Path("/proc/self/clear_refs").write_text("5")  # the highest begins anew
-    seconds = [timed(step)]
-    peak = resident("VmHWM") - before
-    while not memory_only and sum(seconds) < SECONDS:
-        seconds.append(timed(step))
-    return {
-        "seconds": None if memory_only else min(seconds),
-        "activations": max(0, peak - in_and_out),
-        "process": resident("VmHWM"),
-    }
+    step()
+    highest = resident("VmHWM")
+    return {"activations": max(0, highest - before - in_and_out), "process": highest}
+
+
+def times(cell: str, steps: int) -> dict[str, list[float]]:
+    """Seconds of a training step in every mode, round after round, by label."""
+    chosen = [job for job in jobs() if (job.cell, job.steps) == (cell, steps) and job.fits]
+    in_full = next((job for job in chosen if job.mode != "segments"), None)
+    data = Data.random(in_full.work) if in_full else None
+    calls = {}
+    for job in chosen:
+        if job.mode == "segments":
+            calls[job] = by_segments(job)[0]
+        else:
+            in_memory(replace(job, steps=2))[0]()
+            calls[job] = in_memory(job, data)[0]
+    found: dict[str, list[float]] = {job.label: [] for job in chosen}
+    for call in calls.values():
+        call()
+    rounds, start = 0, time.perf_counter()
+    while rounds < ROUNDS or time.perf_counter() - start < SECONDS:
+        for job, call in calls.items():
+            found[job.label].append(timed(call))
+        rounds += 1
+    return found
 
 
 def timed(step: Callable[[], object]) -> float:
@@ -108,10 +138,10 @@ def timed(step: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def in_memory(job: Job) -> tuple[Callable[[], object], int]:
+def in_memory(job: Job, data: Data | None = None) -> tuple[Callable[[], object], int]:
     """The step, and the bytes of the output and dx, which it makes."""
     work = job.work
-    data = Data.random(work)
+    data = data or Data.random(work)
     in_and_out = data.doutput.nbytes + data.x.nbytes
     if job.side == "torch":
         from peers.pytorch import Torch
@@ -132,7 +162,7 @@ def in_memory(job: Job) -> tuple[Callable[[], object], int]:
     return step, in_and_out
 
 
-def by_segments(job: Job) -> tuple[Callable[[], object], int]:
+def by_segments(job: Job, segment_steps: int | None = None) -> tuple[Callable[[], object], int]:
     """The step; its input and the loss's gradient are made as they are asked for."""
     from fastrnn import functional, runtime
 
@@ -141,7 +171,10 @@ def by_segments(job: Job) -> tuple[Callable[[], object], int]:
     prepare: Any = getattr(functional, f"{job.cell.partition('_')[0]}_segments")
 
     def step() -> None:
-        segments = prepare(lambda a, b: data.x[: b - a], data.weights, shape=(job.steps, BATCH))
+        segments = prepare(
+            lambda a, b: data.x[: b - a], data.weights, shape=(job.steps, BATCH),
+            segment_steps=segment_steps,
+        )  # fmt: skip
         segments.forward()
         segments.backward(
             lambda a, b, output: data.doutput[: b - a], consume=lambda start, dx: None
@@ -150,42 +183,90 @@ def by_segments(job: Job) -> tuple[Callable[[], object], int]:
     return step, 0
 
 
-def flat(size: int, rounds: int = 3) -> None:
+def flat(size: int) -> list[str]:
     """Time steps over short and long sequences of one size in turn, so that all see one clock.
 
-    In memory as far as 100,000 steps; by segments to 1,000,000 where H is 64 or less.
+    In memory as far as that goes; by segments of 128 steps to 1,000,000.
     """
-    most = 1_000_000 if size <= 64 else 200_000
-    for mode, make in (("checkpoint", in_memory), ("segments", by_segments)):
-        lengths = [n for n in (1_000, 10_000, 100_000, most) if make is by_segments or n < most]
-        steps_of = {
-            n: make(Job("fastrnn", "lstm", mode, n, size))[0] for n in dict.fromkeys(lengths)
-        }
-        found: dict[int, list[float]] = {n: [] for n in steps_of}
-        for _ in range(rounds):
-            for n, step in steps_of.items():
-                times = [timed(step) / n for _ in range(max(1, 30_000 // n))]
-                found[n].append(float(np.median(times)))
-        for n, times in found.items():
-            print(
-                f"H{size} {mode:10} T{n:<8} {1e6 * float(np.median(times)):7.1f} us/step",
-                flush=True,
-            )
+    cases = {
+        (mode, steps): Job("fastrnn", "lstm", mode, steps, size)
+        for mode in ("checkpoint", "segments")
+        for steps in (1_000, 10_000, 100_000, 1_000_000)
+    }
+    calls = {
+        case: (by_segments(job, 128) if job.mode == "segments" else in_memory(job))[0]
+        for case, job in cases.items()
+        if job.fits
+    }
+    found: dict[tuple[str, int], list[float]] = {case: [] for case in calls}
+    for again in range(1 + ROUNDS):
+        for case, call in calls.items():
+            seconds = [timed(call) for _ in range(max(1, 30_000 // case[1]))]
+            if again:
+                found[case].append(float(np.median(seconds)) / case[1])
+    return [
+        f"H{size} {mode:10} T{steps:<8} {1e6 * float(np.median(each)):7.1f} us/step"
+        for (mode, steps), each in found.items()
+    ]
 
 
 # ---- all of them ---------------------------------------------------------------------------------
 
 
-def run(job: Job, memory_only: bool) -> dict[str, Any] | None:
-    """Measure in another process; None if it was killed for its memory."""
-    command = [sys.executable, __file__, "--job", json.dumps(asdict(job))]
-    command += ["--memory-only"] if memory_only else []
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+def apart(function: str, *arguments: Any) -> Any:
+    """Call one of the functions above in another process; None if it was killed for its memory."""
+    command = [sys.executable, __file__, "--call", json.dumps([function, *arguments])]
+    keeping = {} if function == "memory" else KEEPING
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=os.environ | keeping)
     if done.returncode < 0:
         return None
     if done.returncode:
-        raise SystemExit(f"{job.label}: ended with {done.returncode}")
-    return {**asdict(job), **json.loads(done.stdout)}
+        raise SystemExit(f"{function} {arguments}: ended with {done.returncode}")
+    return json.loads(done.stdout)
+
+
+def update(rows: dict[str, dict[str, Any]], arguments: argparse.Namespace) -> Iterator[None]:
+    """Measure what is asked for and not there, and stop after each measurement."""
+    chosen = [job for job in jobs() if job.fits and re.search(arguments.only, job.label)]
+    for job in chosen:
+        rows.setdefault(job.label, asdict(job))
+    for job in chosen:
+        row = rows[job.label]
+        if arguments.what != "time" and (arguments.again or "activations" not in row):
+            found = apart("memory", asdict(job))
+            if found is None:
+                print(f"{job.label:36} not enough memory")
+                continue
+            row.update(found)
+            print(f"{job.label:36} {row['activations'] / 2**20:10.1f} MiB", flush=True)
+            yield
+    for cell, steps in dict.fromkeys((job.cell, job.steps) for job in chosen):
+        wanted = [rows[job.label] for job in chosen if (job.cell, job.steps) == (cell, steps)]
+        new = arguments.again or any("seconds" not in row for row in wanted)
+        if arguments.what != "memory" and new:
+            for label, seconds in (apart("times", cell, steps) or {}).items():
+                rows.setdefault(label, {})["seconds"] = seconds
+                print(f"{label:36} {1e6 * float(np.median(seconds)) / steps:10.1f} us/step")
+            yield
+
+
+def ratios(rows: dict[str, dict[str, Any]]) -> Iterator[str]:
+    """How long each mode takes in units of "none" and of PyTorch: medians over rounds."""
+    for job in jobs():
+        row = rows.get(job.label, {})
+        if job.side != "fastrnn" or "seconds" not in row:
+            continue
+        parts = []
+        for name, other in (
+            ("none", replace(job, mode="none")),
+            ("PyTorch", replace(job, side="torch", mode="none")),
+        ):
+            if "seconds" in rows.get(other.label, {}) and other != job:
+                pairs = np.array(row["seconds"]) / np.array(rows[other.label]["seconds"])
+                parts.append(
+                    f"{np.median(pairs):5.2f} of {name} ({pairs.min():.2f} to {pairs.max():.2f})"
+                )
+        yield f"{job.label:36} " + ", ".join(parts)
 
 
 def main() -> None:
@@ -194,38 +275,23 @@ def main() -> None:
         "--only", default="", help=f"regular expression over {next(jobs()).label!r}"
     )
     parser.add_argument("--again", action="store_true", help="measure what is there already")
-    parser.add_argument("--memory-only", action="store_true", help="without times")
+    parser.add_argument("--what", choices=("memory", "time"), help="measure only this")
     parser.add_argument("--draw", action="store_true", help="measure nothing")
-    parser.add_argument("--flat", type=int, metavar="H", help="time lengths by segments, in turn")
-    parser.add_argument("--job", help=argparse.SUPPRESS)
+    parser.add_argument("--flat", type=int, metavar="H", help="time lengths of one size in turn")
+    parser.add_argument("--call", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.job:
-        print(json.dumps(measure(Job(**json.loads(arguments.job)), arguments.memory_only)))
+    if arguments.call:
+        name, *given = json.loads(arguments.call)
+        functions: dict[str, Any] = {"memory": memory, "times": times, "flat": flat}
+        print(json.dumps(functions[name](*given)))
         return
     if arguments.flat:
-        return flat(arguments.flat)
+        print(*apart("flat", arguments.flat), sep="\n")
+        return
     file = PLACE.with_suffix(".json")
     document = json.loads(file.read_text()) if file.exists() else {"rows": []}
     rows = {Job(*(row[f] for f in FIELDS)).label: row for row in document["rows"]}
-    for job in jobs():
-        if arguments.draw or not re.search(arguments.only, job.label):
-            continue
-        if job.bytes_needed > MOST_BYTES or (job.label in rows and not arguments.again):
-            continue
-        found = run(job, arguments.memory_only)
-        if found is None:
-            print(f"{job.label:36} not enough memory")
-            continue
-        before = rows.get(job.label, {}).get("seconds")
-        if before is not None:
-            found["seconds"] = min(before, found["seconds"] or before)
-        rows[job.label] = found
-        micro = (
-            "" if arguments.memory_only else f"{1e6 * found['seconds'] / job.steps:8.1f} us/step"
-        )
-        print(f"{job.label:36} {found['activations'] / 2**20:10.1f} MiB {micro}", flush=True)
-        order = {each.label: place for place, each in enumerate(jobs())}
-        ordered = sorted(rows, key=lambda label: order.get(label, len(order)))
+    for _ in update(rows, arguments) if not arguments.draw else ():
         document = {
             "machine": machine.describe(),
             "measured": datetime.date.today().isoformat(),
@@ -233,12 +299,12 @@ def main() -> None:
             "batch": BATCH,
             "input_size": SIZE,
             "hidden_size": SIZE,
-            "rows": [rows[label] for label in ordered],
+            "rows": [rows[job.label] for job in jobs() if "activations" in rows.get(job.label, {})],
         }
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(document, indent=1) + "\n")
-    if document["rows"]:
-        draw(document)
+    print(*ratios(rows), sep="\n")
+    draw(document)
 
 
 LINES = {
@@ -273,10 +339,10 @@ def draw(document: dict[str, Any]) -> None:
             mib = np.array([max(row["activations"] / 2**20, 1.0) for row in rows])
             style = {"color": colour, "marker": marker, "ms": 4, "lw": 1.3, "label": label}
             memory.plot(steps, mib, **style)
-            timed_rows = [row for row in rows if row["seconds"]]
+            timed_rows = [row for row in rows if "seconds" in row]
             speed.plot(
                 [row["steps"] for row in timed_rows],
-                [1e6 * row["seconds"] / row["steps"] for row in timed_rows],
+                [1e6 * float(np.median(row["seconds"])) / row["steps"] for row in timed_rows],
                 **style,
             )
         memory.set_title(titles[cell], fontsize=10)

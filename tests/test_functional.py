@@ -158,15 +158,20 @@ def test_a_gradient_that_is_left_out_counts_as_zero(cell, given_names):
     assert_close(gradients, expected, case.dtype)
 
 
+@pytest.mark.parametrize("need_dweights", [False, True])
+@pytest.mark.parametrize("need_dx", [False, True])
 @pytest.mark.parametrize("cell", CELLS)
-def test_the_gradient_of_x_is_left_out_on_request_and_the_others_stay(cell):
+def test_gradients_are_left_out_on_request_and_the_others_stay(cell, need_dx, need_dweights):
     case = stacked(cell)
     p, cache = problem_of(case), run_forward(case).cache
     undo = {"lstm": F.lstm_backward, "gru": F.gru_backward}.get(cell, F.rnn_backward)
-    dx, _, dweights = undo(cache, p.doutput, need_dx=False)
-    assert dx is None
-    expected = backward(cell, cache, p.doutput).weights
-    assert all(np.array_equal(dweights[name], expected[name]) for name in expected)
+    dx, dstate, dweights = undo(cache, p.doutput, need_dx=need_dx, need_dweights=need_dweights)
+    expected = backward(cell, cache, p.doutput)
+    assert (dx is None) if not need_dx else np.array_equal(dx, expected.x)
+    assert dweights.keys() == (expected.weights.keys() if need_dweights else set())
+    assert all(np.array_equal(dweights[name], expected.weights[name]) for name in dweights)
+    states = dstate if cell == "lstm" else (dstate,)
+    assert all(map(np.array_equal, states, (expected.h0, expected.c0)))
 
 
 @pytest.mark.parametrize("batch_first", [False, True])

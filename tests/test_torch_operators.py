@@ -97,7 +97,8 @@ def test_opcheck_finds_no_fault_in_the_forward_operator(case, grad):
 def test_opcheck_finds_no_fault_in_the_backward_operator(case):
     x, batch_sizes, h0, c0, *rest = given = arguments(**case, grad=False)
     output, hn, _, cache = forward(*given, keep=True)
-    needs = (True, h0 is not None, c0 is not None)
+    of_weights = [i % 3 != 1 for i in range(len(rest[0]))]
+    needs = (True, h0 is not None, c0 is not None, of_weights)
     doutputs = (torch.ones_like(output), torch.ones_like(hn), None)
     saved = (x, batch_sizes, h0, c0, *rest[:2], output, cache)
     results = torch.library.opcheck(backward, (*doutputs, *saved, *rest[2:], *needs))
@@ -157,8 +158,9 @@ def test_second_derivatives_through_dropout_are_an_error():
 def test_the_backward_operator_has_no_derivative_and_says_so():
     x, *rest = arguments()
     output, _, _, cache = forward(x, *rest)
+    needed = True, False, False, [True] * len(rest[3])
     with pytest.raises(RuntimeError, match="has no derivative"):
-        backward(output, None, None, x, *rest[:5], output, cache, *rest[5:], True, False, False)
+        backward(output, None, None, x, *rest[:5], output, cache, *rest[5:], *needed)
 
 
 # ---- what is kept between the passes -------------------------------------------------------------

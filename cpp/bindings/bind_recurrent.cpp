@@ -130,7 +130,7 @@ std::vector<LayerWeights<T>> layer_weights(const PyPlan& p, const py::sequence& 
                 data = data_of<T>(a);
                 stride = stride_of<T>(a, 0);
             } else {
-                data = contiguous<T>(at(k), name, {rows, columns});
+                data = optional<T>(at(k), name, {rows, columns});  // None: not wanted
                 stride = columns;
             }
         };

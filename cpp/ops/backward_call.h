@@ -63,7 +63,7 @@ struct BackwardDirectionCall {
     const T *h0, *c0, *dhn, *dcn;
     T *dh0, *dc0;
     LayerWeights<const T> weights;
-    LayerWeights<T> dweights;
+    LayerWeights<T> dweights;  // null: not wanted
     bool accumulate;  // on top of what dweights hold
     index input;
     bool reverse;

@@ -198,10 +198,12 @@ private:
     void merged_products(Team& team, index c) {
         const index tokens = schedule_.chunk_tokens(c);
         const index columns = panels_per_task * table_.outer_panel * L_;
-        const index x_groups = ceil_div(input_, columns), h_groups = ceil_div(hidden_, columns);
+        const index x_groups = call_.dweights.w_ih ? ceil_div(input_, columns) : 0;
+        const index h_groups = call_.dweights.w_hh ? ceil_div(hidden_, columns) : 0;
+        const index groups = x_groups + h_groups;
         const index wanted = team.size() == 1 ? 1 : tasks_per_thread * team.size();
-        const index parts = smaller(units_, ceil_div(wanted, x_groups + h_groups));
-        const index weight_tasks = (x_groups + h_groups) * parts;
+        const index parts = groups ? smaller(units_, ceil_div(wanted, groups)) : 0;
+        const index weight_tasks = groups * parts;
         const index dx_tasks = dx_.base ? smaller(wanted, ceil_div(tokens, 32)) : 0;
         for_tasks(team, next_task_[static_cast<std::size_t>(c)], 1 + weight_tasks + dx_tasks,
                   [&](index task) {
@@ -222,6 +224,7 @@ private:
     }
 
     void bias_sums(index c) {
+        if (!call_.dweights.b_ih && !call_.dweights.b_hh) return;
         const index tokens = schedule_.chunk_tokens(c);
         index stride;
         const T* dgates = dgates_at(schedule_.chunk_begin(c), stride);

@@ -152,8 +152,9 @@ def backward(
     dstate: object,
     dcells: Floating | None,
     need_dx: bool,
+    need_dweights: bool,
 ) -> tuple[Array | None, Array, Array | None, dict[str, Array]]:
-    """Run backward; return the gradients of x, initial h and c, and weights."""
+    """Run backward; return the gradients of x, initial h and c, and the weights wanted."""
     if not isinstance(cache, Cache):
         raise TypeError(
             f"cache: expected what {cells[0].partition('_')[0]}_forward returned with "
@@ -181,13 +182,15 @@ def backward(
     if _stack.flag("need_dx", need_dx):
         size = stack.input_size
         dx = _stack.empty_sequence(steps, batch, size, stack.dtype, cache._batch_first)
+    dweights = stack.empty_gradients(_stack.flag("need_dweights", need_dweights))
     if isinstance(cache._kept, _segments.Segments):
         if dcells is not None:
             raise ValueError("dcells: expected None after a forward pass without return_cells")
         filled = dx
-        dh0, dc0, dweights = cache._kept.run_backward(
+        dh0, dc0 = cache._kept.run_backward(
             lambda a, b, _: None if incoming is None else incoming[a:b],
             (dhn, dcn),
+            dweights,
             None if filled is None else lambda a, b: filled[a:b],
         )
     else:
@@ -195,7 +198,6 @@ def backward(
         plan, kept = cache._kept
         dh0 = np.empty(stack.state_shape(batch), stack.dtype)
         dc0 = np.empty_like(dh0) if stack.has_cell_state else None
-        dweights = [None if w is None else np.empty(w.shape, stack.dtype) for w in stack.arrays]
         core.recurrent_backward(
             plan, kept, cache._x, stack.arrays, cache._h0, cache._c0, cache._output, incoming, dhn,
             dcn, dcells, dx, dh0, dc0, dweights,

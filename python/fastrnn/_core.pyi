@@ -115,7 +115,7 @@ def recurrent_backward(
     dx: Floating | None,
     dh0: Floating | None,
     dc0: Floating | None,
-    dweights: Sequence[Floating | None],
+    dweights: Sequence[Floating | None],  # None: not wanted
     accumulate: bool = False,  # dweights hold the sums over the steps after these: add to them
 ) -> None: ...
 

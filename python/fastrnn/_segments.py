@@ -192,7 +192,8 @@ class Segments:
             def dx(start: int, stop: int) -> Array:
                 return np.empty((stop - start, batch, stack.input_size), stack.dtype)
 
-        dh0, dc0, dweights = self.run_backward(gradient, (dhn, dcn), dx, consume)
+        dweights = stack.empty_gradients()
+        dh0, dc0 = self.run_backward(gradient, (dhn, dcn), dweights, dx, consume)
         named = zip(stack.names, dweights, strict=True)
         return dh0 if dc0 is None else (dh0, dc0), {n: d for n, d in named if d is not None}
 
@@ -229,14 +230,14 @@ class Segments:
         self,
         doutput: Gradient,
         dstate: tuple[Floating | None, Floating | None],
+        dweights: list[Array | None],
         dx: Read | None,
         after: Callable[[int, Array], object] | None = None,
-    ) -> tuple[Array, Array | None, list[Array | None]]:
-        """Run backward, the gradient of x written to ``dx(a, b)``."""
+    ) -> tuple[Array, Array | None]:
+        """Run backward, the gradient of x written to ``dx(a, b)``; return those of the state."""
         if not self._states:
             raise RuntimeError("backward: call forward first")
         o, stack = self._options, self._options.stack
-        dweights = [None if w is None else np.empty(w.shape, stack.dtype) for w in stack.arrays]
         longest = o.steps if o.lengths is None else int(o.lengths.max(initial=0))
         dhn, dcn = dstate
         for (start, stop), (h0, c0) in zip(self.bounds[::-1], self._states[::-1], strict=True):
@@ -259,7 +260,7 @@ class Segments:
             dhn, dcn = dh0, dc0
             if after is not None and part is not None:
                 after(start, part)
-        return dh0, dc0, dweights
+        return dh0, dc0
 
     def _step(
         self,

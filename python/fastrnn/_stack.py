@@ -34,6 +34,12 @@ class Stack(NamedTuple):
     def output_size(self) -> int:
         return self.num_directions * self.hidden_size
 
+    def empty_gradients(self, wanted: bool = True) -> list[Array | None]:
+        """Return new arrays for the gradients of the weights, None for what is not wanted."""
+        return [
+            np.empty(w.shape, self.dtype) if wanted and w is not None else None for w in self.arrays
+        ]
+
     def state_shape(self, batch: int) -> tuple[int, int, int]:
         return (self.num_layers * self.num_directions, batch, self.hidden_size)
 

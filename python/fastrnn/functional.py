@@ -150,6 +150,7 @@ def lstm_backward(
     dcells: Floating | None = None,
     *,
     need_dx: bool = True,
+    need_dweights: bool = True,
 ) -> tuple[Array | None, State, dict[str, Array]]:
     """Gradients of `lstm_forward`.
 
@@ -165,6 +166,8 @@ def lstm_backward(
         By every c_t of the last layer.
     need_dx : bool
         Whether to compute dx; a first layer can do without.
+    need_dweights : bool
+        Whether to compute dweights; a frozen layer can do without.
 
     Returns
     -------
@@ -173,14 +176,16 @@ def lstm_backward(
     dstate : pair of arrays, each [num_layers * D, B, H]
         By the initial (h, c).
     dweights : dict of str to array
-        Under the weights' names, with their shapes.
+        Under the weights' names, with their shapes; empty if not needed.
 
     Raises
     ------
     ValueError, TypeError
         An argument has a wrong type, dtype, rank or shape; the message names it.
     """
-    dx, dh0, dc0, dweights = _calls.backward(("lstm",), cache, doutput, dstate, dcells, need_dx)
+    dx, dh0, dc0, dweights = _calls.backward(
+        ("lstm",), cache, doutput, dstate, dcells, need_dx, need_dweights
+    )
     assert dc0 is not None
     return dx, (dh0, dc0), dweights
 
@@ -234,9 +239,12 @@ def gru_backward(
     dstate: Floating | None = None,
     *,
     need_dx: bool = True,
+    need_dweights: bool = True,
 ) -> tuple[Array | None, Array, dict[str, Array]]:
     """Gradients of `gru_forward`; as `lstm_backward`, the state being h alone."""
-    dx, dh0, _, dweights = _calls.backward(("gru",), cache, doutput, dstate, None, need_dx)
+    dx, dh0, _, dweights = _calls.backward(
+        ("gru",), cache, doutput, dstate, None, need_dx, need_dweights
+    )
     return dx, dh0, dweights
 
 
@@ -289,10 +297,13 @@ def rnn_backward(
     dstate: Floating | None = None,
     *,
     need_dx: bool = True,
+    need_dweights: bool = True,
 ) -> tuple[Array | None, Array, dict[str, Array]]:
     """Gradients of `rnn_forward`; as `lstm_backward`, the state being h alone."""
     cells = ("rnn_tanh", "rnn_relu")
-    dx, dh0, _, dweights = _calls.backward(cells, cache, doutput, dstate, None, need_dx)
+    dx, dh0, _, dweights = _calls.backward(
+        cells, cache, doutput, dstate, None, need_dx, need_dweights
+    )
     return dx, dh0, dweights
 
 

@@ -35,10 +35,17 @@ class RNN(RecurrentLayer):
         return output, (h,), cache
 
     def _run_backward(
-        self, cache: Any, doutput: Floating | None, dstates: States | None, need_dx: bool
+        self,
+        cache: Any,
+        doutput: Floating | None,
+        dstates: States | None,
+        need_dx: bool,
+        need_dweights: bool,
     ) -> tuple[Floating | None, States, dict[str, Floating]]:
         dh = None if dstates is None else dstates[0]
-        dx, dh0, gradients = ops.rnn_backward(cache, doutput, dh, need_dx=need_dx)
+        dx, dh0, gradients = ops.rnn_backward(
+            cache, doutput, dh, need_dx=need_dx, need_dweights=need_dweights
+        )
         return dx, (dh0,), gradients
 
     def get_config(self) -> dict[str, Any]:
@@ -100,10 +107,17 @@ class LSTM(RecurrentLayer):
         return output, state, cache
 
     def _run_backward(
-        self, cache: Any, doutput: Floating | None, dstates: States | None, need_dx: bool
+        self,
+        cache: Any,
+        doutput: Floating | None,
+        dstates: States | None,
+        need_dx: bool,
+        need_dweights: bool,
     ) -> tuple[Floating | None, States, dict[str, Floating]]:
         dstate = None if dstates is None else (dstates[0], dstates[1])
-        return ops.lstm_backward(cache, doutput, dstate, need_dx=need_dx)
+        return ops.lstm_backward(
+            cache, doutput, dstate, need_dx=need_dx, need_dweights=need_dweights
+        )
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
@@ -157,10 +171,17 @@ class GRU(RecurrentLayer):
         return output, (h,), cache
 
     def _run_backward(
-        self, cache: Any, doutput: Floating | None, dstates: States | None, need_dx: bool
+        self,
+        cache: Any,
+        doutput: Floating | None,
+        dstates: States | None,
+        need_dx: bool,
+        need_dweights: bool,
     ) -> tuple[Floating | None, States, dict[str, Floating]]:
         dh = None if dstates is None else dstates[0]
-        dx, dh0, gradients = ops.gru_backward(cache, doutput, dh, need_dx=need_dx)
+        dx, dh0, gradients = ops.gru_backward(
+            cache, doutput, dh, need_dx=need_dx, need_dweights=need_dweights
+        )
         return dx, (dh0,), gradients
 
     def get_config(self) -> dict[str, Any]:

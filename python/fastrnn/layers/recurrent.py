@@ -162,7 +162,12 @@ class RecurrentLayer(Layer):
         raise NotImplementedError(f"{type(self).__name__}._run")
 
     def _run_backward(
-        self, cache: Any, doutput: Floating | None, dstates: States | None, need_dx: bool
+        self,
+        cache: Any,
+        doutput: Floating | None,
+        dstates: States | None,
+        need_dx: bool,
+        need_dweights: bool,
     ) -> tuple[Floating | None, States, dict[str, Floating]]:
         raise NotImplementedError(f"{type(self).__name__}._run_backward")
 
@@ -290,10 +295,11 @@ class RecurrentLayer(Layer):
             doutput = ops.gather_steps(dy, last.mask, last.steps)
         else:
             doutput = ops.repeat_steps_backward(dy, last.mask, last.steps)
-        dx, dinitial, gradients = self._run_backward(last.cache, doutput, dstates, need_dx)
+        dx, dinitial, self.gradients = self._run_backward(
+            last.cache, doutput, dstates, need_dx, self.trainable
+        )
         self._pass = None
         self.initial_state_gradients = split_states(self, dinitial)
-        self.gradients = {name: gradients[name] for name in self.parameters}
         if dx is None:
             return None
         if last.seed is not None:

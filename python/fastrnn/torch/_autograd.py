@@ -75,7 +75,7 @@ class _Recurrent(torch.autograd.Function):
         compute: Any = _kernels.backward if plain else recurrent_backward
         dx, dh0, dc0, dweights = compute(
             *doutputs, x, batch_sizes, h0, c0, weights, seed, output, cache,
-            *ctx.config, need_dx, need_dh0, need_dc0,
+            *ctx.config, need_dx, need_dh0, need_dc0, need_dweights,
         )  # fmt: skip
         return (
             None,

@@ -131,6 +131,7 @@ def backward(
     need_dx: bool,
     need_dh0: bool,
     need_dc0: bool,
+    need_dweights: Sequence[bool],
 ) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
     """Compute ``fastrnn::recurrent_backward``."""
     _threads.follow()
@@ -152,7 +153,10 @@ def backward(
     dx = _empty_like(sequence, sequence.shape[-1], batch_first) if need_dx else None
     dh0 = np.empty(state, dtype) if need_dh0 else None
     dc0 = np.empty(state, dtype) if need_dc0 else None
-    dweights = [None if w is None else np.empty(w.shape, dtype) for w in parameters]
+    needed = iter(need_dweights)
+    dweights = [
+        np.empty(w.shape, dtype) if w is not None and next(needed) else None for w in parameters
+    ]
     core.recurrent_backward(
         kept.plan,
         kept.cache,
@@ -174,7 +178,11 @@ def backward(
         x.new_empty(0) if dx is None else _as_given(dx, batch_first),
         x.new_empty(0) if dh0 is None else torch.from_numpy(dh0),
         x.new_empty(0) if dc0 is None else torch.from_numpy(dc0),
-        [torch.from_numpy(d) for d in dweights if d is not None],
+        [
+            x.new_empty(0) if d is None else torch.from_numpy(d)
+            for d, w in zip(dweights, parameters, strict=True)
+            if w is not None
+        ],
     )
 
 

@@ -21,7 +21,7 @@ cache          uint8 [1] for the backward operator, see `_kept`; [0] without ``k
 =============  ====================================================================================
 
 The backward operator takes the gradients of the first three outputs, any of them None; what it need
-not compute of dx, dh0 and dc0 it returns as [0].
+not compute it returns as [0].
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ library.define(
 )
 library.define(
     f"recurrent_backward(Tensor? doutput, Tensor? dhn, Tensor? dcn, {_SEQUENCE}, Tensor output, "
-    f"Tensor cache, {_CONFIG}, bool need_dx, bool need_dh0, bool need_dc0) "
+    f"Tensor cache, {_CONFIG}, bool need_dx, bool need_dh0, bool need_dc0, "
+    "bool[] need_dweights) "
     "-> (Tensor dx, Tensor dh0, Tensor dc0, Tensor[] dweights)"
 )
 recurrent = torch.ops.fastrnn.recurrent.default
@@ -106,9 +107,10 @@ def _fake_backward(
     need_dx: bool,
     need_dh0: bool,
     need_dc0: bool,
+    need_dweights: Sequence[bool],
 ) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
     def gradient(of: Tensor | None, needed: bool) -> Tensor:
         return x.new_empty(of.shape if needed and of is not None else (0,))
 
-    dweights = [w.new_empty(w.shape) for w in weights]
+    dweights = [gradient(w, needed) for w, needed in zip(weights, need_dweights, strict=True)]
     return gradient(x, need_dx), gradient(h0, need_dh0), gradient(c0, need_dc0), dweights
