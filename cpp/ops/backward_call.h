@@ -64,7 +64,7 @@ struct BackwardDirectionCall {
     T *dh0, *dc0;
     LayerWeights<const T> weights;
     LayerWeights<T> dweights;  // null: not wanted
-    bool accumulate;  // on top of what dweights hold
+    bool accumulate;           // on top of what dweights hold
     index input;
     bool reverse;
 };
