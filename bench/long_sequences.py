@@ -11,7 +11,8 @@ activations
     segment goes in and out, and all of it counts. Each in a process of its own.
 seconds
     Of the step, one number for each round: all modes of one length and PyTorch, in one process, in
-    turn, with memory that the process once had and keeps (see ``KEEPING``).
+    turn, with memory that the process once had and keeps (see ``KEEPING``). ``--fresh`` prints them
+    for pages that the system gives anew, as they come without these settings.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -122,10 +123,12 @@ def times(cell: str, steps: int) -> dict[str, list[float]]:
             in_memory(replace(job, steps=2))[0]()
             calls[job] = in_memory(job, data)[0]
     found: dict[str, list[float]] = {job.label: [] for job in chosen}
-    for call in calls.values():
-        call()
+    for job, call in calls.items():
+        if job.mode != "segments":  # which fill so little that one step does it
+            call()
+    least = ROUNDS if steps <= 100_000 else 1
     rounds, start = 0, time.perf_counter()
-    while rounds < ROUNDS or time.perf_counter() - start < SECONDS:
+    while rounds < least or time.perf_counter() - start < SECONDS:
         for job, call in calls.items():
             found[job.label].append(timed(call))
         rounds += 1
@@ -213,11 +216,12 @@ def flat(size: int) -> list[str]:
 # ---- all of them ---------------------------------------------------------------------------------
 
 
-def apart(function: str, *arguments: Any) -> Any:
+def apart(function: str, *arguments: Any, environment: Mapping[str, str] = KEEPING) -> Any:
     """Call one of the functions above in another process; None if it was killed for its memory."""
     command = [sys.executable, __file__, "--call", json.dumps([function, *arguments])]
-    keeping = {} if function == "memory" else KEEPING
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=os.environ | keeping)
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, text=True, env={**os.environ, **environment}
+    )
     if done.returncode < 0:
         return None
     if done.returncode:
@@ -233,7 +237,7 @@ def update(rows: dict[str, dict[str, Any]], arguments: argparse.Namespace) -> It
     for job in chosen:
         row = rows[job.label]
         if arguments.what != "time" and (arguments.again or "activations" not in row):
-            found = apart("memory", asdict(job))
+            found = apart("memory", asdict(job), environment={})
             if found is None:
                 print(f"{job.label:36} not enough memory")
                 continue
@@ -244,10 +248,22 @@ def update(rows: dict[str, dict[str, Any]], arguments: argparse.Namespace) -> It
         wanted = [rows[job.label] for job in chosen if (job.cell, job.steps) == (cell, steps)]
         new = arguments.again or any("seconds" not in row for row in wanted)
         if arguments.what != "memory" and new:
-            for label, seconds in (apart("times", cell, steps) or {}).items():
+            for label, seconds in print_times(cell, steps, KEEPING):
                 rows.setdefault(label, {})["seconds"] = seconds
-                print(f"{label:36} {1e6 * float(np.median(seconds)) / steps:10.1f} us/step")
             yield
+
+
+def print_times(
+    cell: str, steps: int, environment: Mapping[str, str]
+) -> Iterator[tuple[str, list[float]]]:
+    found = apart("times", cell, steps, environment=environment) or {}
+    for label, seconds in found.items():
+        micro = 1e6 * np.array(seconds) / steps
+        print(
+            f"{label:36} {np.median(micro):7.1f} us/step, {micro.min():.0f} to {micro.max():.0f}",
+            flush=True,
+        )
+        yield label, seconds
 
 
 def ratios(rows: dict[str, dict[str, Any]]) -> Iterator[str]:
@@ -276,6 +292,7 @@ def main() -> None:
     )
     parser.add_argument("--again", action="store_true", help="measure what is there already")
     parser.add_argument("--what", choices=("memory", "time"), help="measure only this")
+    parser.add_argument("--fresh", type=int, metavar="T", help="only print an LSTM's times")
     parser.add_argument("--draw", action="store_true", help="measure nothing")
     parser.add_argument("--flat", type=int, metavar="H", help="time lengths of one size in turn")
     parser.add_argument("--call", help=argparse.SUPPRESS)
@@ -287,6 +304,9 @@ def main() -> None:
         return
     if arguments.flat:
         print(*apart("flat", arguments.flat), sep="\n")
+        return
+    if arguments.fresh:
+        list(print_times("lstm", arguments.fresh, {}))
         return
     file = PLACE.with_suffix(".json")
     document = json.loads(file.read_text()) if file.exists() else {"rows": []}
