@@ -47,7 +47,7 @@ THREADS = 2
 FIELDS = ("side", "cell", "mode", "steps")
 # The C library (glibc) gives large freed arrays back to the system at once, and a fresh page of a
 # virtual machine can cost more than what is computed into it: 0.5 to 18 us for 4 KiB were seen,
-# whoever touched it. So times are taken with a heap that is kept, after a round that fills it.
+# whoever touched it. So times are taken with a heap that is kept, after rounds that fill it.
 KEEPING = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40)}
 PIECE = 4096  # steps of the random arrays that segments are cut from
 
@@ -123,9 +123,10 @@ def times(cell: str, steps: int) -> dict[str, list[float]]:
             in_memory(replace(job, steps=2))[0]()
             calls[job] = in_memory(job, data)[0]
     found: dict[str, list[float]] = {job.label: [] for job in chosen}
-    for job, call in calls.items():
-        if job.mode != "segments":  # which fill so little that one step does it
-            call()
+    for _ in range(2):  # the second finds other gaps in the heap than the first
+        for job, call in calls.items():
+            if job.mode != "segments":  # which fill so little that one step does it
+                call()
     least = ROUNDS if steps <= 100_000 else 1
     rounds, start = 0, time.perf_counter()
     while rounds < least or time.perf_counter() - start < SECONDS:
@@ -282,7 +283,8 @@ def ratios(rows: dict[str, dict[str, Any]]) -> Iterator[str]:
                 parts.append(
                     f"{np.median(pairs):5.2f} of {name} ({pairs.min():.2f} to {pairs.max():.2f})"
                 )
-        yield f"{job.label:36} " + ", ".join(parts)
+        if parts:
+            yield f"{job.label:36} " + ", ".join(parts)
 
 
 def main() -> None:
@@ -337,12 +339,13 @@ LINES = {
 
 
 def draw(document: dict[str, Any]) -> None:
-    """Memory above, time below; a column a cell."""
+    """Memory above, time below; a column a cell of which more than one length was measured."""
     matplotlib: Any = importlib.import_module("matplotlib")
     matplotlib.use("Agg")
     pyplot: Any = importlib.import_module("matplotlib.pyplot")
     titles = {"lstm": "LSTM", "gru": "GRU", "rnn_tanh": "RNN"}
-    cells = [c for c in titles if any(row["cell"] == c for row in document["rows"])]
+    lengths = {c: {r["steps"] for r in document["rows"] if r["cell"] == c} for c in titles}
+    cells = [cell for cell, several in lengths.items() if len(several) > 1]
     figure, axes = pyplot.subplots(
         2, len(cells), figsize=(max(7.2, 1.2 + 3.1 * len(cells)), 5.6), sharex=True, sharey="row",
         squeeze=False, height_ratios=(3, 2),

@@ -32,8 +32,11 @@ constexpr double flops_worth_a_thread = 5e5;
 // About 10 microseconds on current processors, the order of a barrier's natural spread.
 constexpr int spins_before_yielding = 256;
 
-// A yield that takes longer gave the processor to somebody else.
+// A yield that takes longer gave the processor to somebody else. For so many times as long we then
+// sleep instead, and yield once more to see whether they are still there. A sleeper comes late to
+// the next barrier, where the others have gone to sleep over it: among sleepers it never ends.
 constexpr auto a_neighbours_turn = std::chrono::microseconds(100);
+constexpr int turns_contended = 32;
 
 // Sleeps while `word` is `value`. The system favours who has slept over who has run, so on a
 // processor that others use too, a sleeper is back when it is woken; one that yielded waits for the
@@ -128,11 +131,13 @@ void Barrier::wait() {
             pause();
             continue;
         }
-        if (!contended_.load(std::memory_order_relaxed)) {
-            const auto start = std::chrono::steady_clock::now();
+        const auto start = Clock::now();
+        if (start.time_since_epoch().count() >= contended_until_.load(std::memory_order_relaxed)) {
             sched_yield();
-            if (std::chrono::steady_clock::now() - start < a_neighbours_turn) continue;
-            contended_.store(true, std::memory_order_relaxed);
+            const auto now = Clock::now();
+            if (now - start < a_neighbours_turn) continue;
+            const auto until = now + turns_contended * (now - start);
+            contended_until_.store(until.time_since_epoch().count(), std::memory_order_relaxed);
             continue;
         }
         sleepers_.fetch_add(1, std::memory_order_seq_cst);

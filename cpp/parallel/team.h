@@ -6,6 +6,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <functional>
 
 #include "base/types.h"
@@ -24,7 +25,7 @@ void set_num_threads(int n);
 // Threads for work that may be cut into `pieces`, of `flops` floating-point operations in all.
 int threads_worth(double flops, index pieces);
 
-// Sense-reversing: spins briefly, then yields; where the processor has others to run, it sleeps, so
+// Sense-reversing: spins briefly, then yields; while the processor has others to run, it sleeps, so
 // that a neighbour costs its share and no more.
 class Barrier {
 public:
@@ -32,11 +33,12 @@ public:
     void wait();
 
 private:
+    using Clock = std::chrono::steady_clock;
     const int size_;
     alignas(64) std::atomic<int> arrived_{0};
     alignas(64) std::atomic<int> generation_{0};
     std::atomic<int> sleepers_{0};
-    std::atomic<bool> contended_{false};
+    std::atomic<Clock::rep> contended_until_{0};
 };
 
 class Team {
