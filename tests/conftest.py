@@ -20,6 +20,14 @@ hypothesis_settings.register_profile("explore", deadline=None, database=None, ma
 hypothesis_settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 
+@pytest.fixture(autouse=True, scope="session")
+def compiled_code_is_made_anew(tmp_path_factory):
+    """What torch.compile left on this machine may be of other operators than ours are now."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path_factory.mktemp("inductor")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def torch_draws_the_same_numbers_every_time():
     if "torch" in sys.modules:

@@ -134,6 +134,27 @@ def test_a_model_compiled_before_it_is_accelerated_uses_fastrnn():
         assert_agree([output], [expected])
 
 
+@needs_compiler
+def test_compiled_code_is_not_taken_from_other_versions(tmp_path, monkeypatch):
+    """Graphs on disk are found by their forward part, which does not show what backward calls."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv("TORCH_COMPILE_CACHE_KEY_TAG", "mine")
+    code = """
+        import warnings; warnings.simplefilter("ignore")
+        import torch, fastrnn
+        fastrnn.__version__ = "{version}"
+        import fastrnn.torch
+        from torch._dynamo.utils import counters
+        layer = fastrnn.torch.GRU(3, 5)
+        torch.compile(layer, fullgraph=True)(torch.ones(4, 2, 3))[0].sum().backward()
+        print(counters["aot_autograd"]["autograd_cache_hit"], torch.compiler.config.cache_key_tag)
+    """
+    versions = ("0.0.1", "0.0.1", "0.0.2")
+    found = [output_of(code.format(version=version), timeout=300).split() for version in versions]
+    assert [words[0] for words in found] == ["0", "1", "0"]
+    assert [words[1:4] for words in found] == [["mine", "fastrnn", version] for version in versions]
+
+
 def test_torch_nns_own_modules_still_break_the_graph():
     """Dynamo's option is set for our modules alone."""
     with pytest.raises(torch._dynamo.exc.Unsupported):

@@ -1,22 +1,30 @@
-"""Lets torch.compile trace into our modules.
+"""What torch.compile has to be told: to trace into our modules, and which fastrnn its code is for.
 
 Dynamo, the front end of torch.compile, breaks its graph at every instance of nn.RNN, LSTM and GRU
 unless its option ``allow_rnn`` is set, since torch.nn's own become a graph of every time step. Ours
 are one operator, so the option is set while Dynamo looks at one of them, and at no other module.
 Were Dynamo to change so that this finds nothing to wrap, the graph would break as it does without.
+
+Compiled graphs, backward ones too, lie on disk under a key made of the forward graph, which does
+not show how its operators are declared or differentiated: code made with one version of fastrnn
+would be run with the next. So the part of the key that is meant for such cases names the version.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import sys
+import zlib
 from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
+import torch
 from torch import nn
+
+from fastrnn import __version__
 
 _BUILDER = "torch._dynamo.variables.builder"
 
@@ -28,6 +36,14 @@ def trace_into(modules: type[nn.Module]) -> None:
         _wrap(builder, modules)
     else:
         sys.meta_path.insert(0, _WhenImported(modules))
+
+
+def tell_cached_code_apart(schemas: Sequence[str]) -> None:
+    """Let code that is compiled now be found by this version with these operators alone."""
+    config: Any = getattr(torch.compiler, "config", None)
+    if hasattr(config, "cache_key_tag"):
+        ours = f"fastrnn {__version__} {zlib.crc32(repr(schemas).encode()):08x}"
+        config.cache_key_tag = " ".join(filter(None, (config.cache_key_tag, ours)))
 
 
 def _wrap(builder: Any, modules: type[nn.Module]) -> None:

@@ -38,18 +38,19 @@ _CONFIG = (
     "SymInt? batch, str cell, int num_layers, bool bidirectional, bool batch_first, float dropout"
 )
 
-library = torch.library.Library("fastrnn", "DEF")
-library.define(
+SCHEMAS = (
     f"recurrent({_SEQUENCE}, {_CONFIG}, bool keep=False, "
     "str recompute='none') "
-    "-> (Tensor output, Tensor hn, Tensor cn, Tensor cache)"
-)
-library.define(
+    "-> (Tensor output, Tensor hn, Tensor cn, Tensor cache)",
     f"recurrent_backward(Tensor? doutput, Tensor? dhn, Tensor? dcn, {_SEQUENCE}, Tensor output, "
     f"Tensor cache, {_CONFIG}, bool need_dx, bool need_dh0, bool need_dc0, "
     "bool[] need_dweights) "
-    "-> (Tensor dx, Tensor dh0, Tensor dc0, Tensor[] dweights)"
+    "-> (Tensor dx, Tensor dh0, Tensor dc0, Tensor[] dweights)",
 )
+
+library = torch.library.Library("fastrnn", "DEF")
+for _schema in SCHEMAS:
+    library.define(_schema)
 recurrent = torch.ops.fastrnn.recurrent.default
 recurrent_backward = torch.ops.fastrnn.recurrent_backward.default
 
