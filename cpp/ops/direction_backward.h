@@ -13,8 +13,8 @@
 
 namespace fastrnn {
 
-// Tasks per thread and chunk: enough for an even load where a neighbour holds one thread up.
-constexpr index tasks_per_thread = 4;
+// Per chunk: enough for an even load where a neighbour holds one thread up.
+constexpr index dx_tasks_per_thread = 4;
 
 template <class T>
 class DirectionBackward : Direction<T> {
@@ -201,10 +201,12 @@ private:
         const index x_groups = call_.dweights.w_ih ? ceil_div(input_, columns) : 0;
         const index h_groups = call_.dweights.w_hh ? ceil_div(hidden_, columns) : 0;
         const index groups = x_groups + h_groups;
-        const index wanted = team.size() == 1 ? 1 : tasks_per_thread * team.size();
-        const index parts = groups ? smaller(units_, ceil_div(wanted, groups)) : 0;
+        // Each part of a group packs the group's panels anew, so there are no more than it takes to
+        // give every member one; dx comes last, in small tasks that even out the load.
+        const index parts = groups ? smaller(units_, ceil_div(team.size(), groups)) : 0;
         const index weight_tasks = groups * parts;
-        const index dx_tasks = dx_.base ? smaller(wanted, ceil_div(tokens, 32)) : 0;
+        const index dx_parts = team.size() == 1 ? 1 : dx_tasks_per_thread * team.size();
+        const index dx_tasks = dx_.base ? smaller(dx_parts, ceil_div(tokens, 32)) : 0;
         for_tasks(team, next_task_[static_cast<std::size_t>(c)], 1 + weight_tasks + dx_tasks,
                   [&](index task) {
                       if (task == 0) return bias_sums(c);
