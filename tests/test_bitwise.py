@@ -15,6 +15,7 @@ from cases import (
     settings,
     stacked,
 )
+from neighbours import Neighbours
 
 # Shapes of which each thread gets rows of the batch, and shapes of which it gets hidden units
 # (small B, large H), with tiles, panels and chunks of time left incomplete; the last has a long K.
@@ -51,6 +52,19 @@ def test_any_number_of_threads_gives_the_same_bits(cell, shape, dtype, isa):
 @cells
 def test_any_number_of_threads_gives_the_same_bits_for_a_large_network(cell, isa):
     assert_threads_give_the_same_bits(Case(cell, T=5, B=64, I=40, H=256, dtype="float32"))
+
+
+def test_neighbours_change_no_bit():
+    """Beside them a team may shrink between two calls, and sleeps at its barriers."""
+    case = Case("lstm", T=100, B=64, I=64, H=64, dtype="float32")
+    with settings(threads=2), Neighbours(2) as neighbours:
+        expected = run_forward(case)
+        gradients = run_backward(case, expected.cache)
+        with neighbours.busy():
+            for _ in range(20):
+                result = run_forward(case)
+                assert_same_bits(result, expected)
+                assert_same_bits(run_backward(case, result.cache), gradients)
 
 
 @cells

@@ -10,6 +10,7 @@ keeps the others waiting.
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 
@@ -25,7 +26,8 @@ from workload import Data, Workload
 # backward: cell, T, B, I, H.
 ROWS = (("lstm", 100, 64, 64, 64), ("gru", 100, 32, 64, 64), ("rnn_tanh", 100, 64, 64, 128))
 UNITS = (("lstm", 100, 32, 128, 256), ("gru", 50, 32, 256, 512), ("lstm", 100, 1, 512, 512))
-TURNS = 1.5  # as long as elsewhere: some of the scheduler's time slices of 3 ms
+TURNS = 4.0  # as long as elsewhere: what holds for a training, not for its first steps
+FORGETTING = 0.3  # seconds from a busy turn to a quiet one: until then fastrnn starts fewer threads
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ class Side:
     def __init__(self, turn: Turn) -> None:
         self.turn = turn
         self.pairs: list[Pair] = []
+        self.busy_until = 0.0
 
     @property
     def kept(self) -> int:
@@ -97,11 +100,13 @@ class Side:
 
     def take(self, neighbours: Neighbours) -> None:
         """One more sample."""
+        time.sleep(max(0.0, self.busy_until + FORGETTING - time.perf_counter()))
         start = Ticks.now()
         quiet = self.turn.seconds()
         lost = Elsewhere.between(start, Ticks.now())
         with neighbours.busy():
             busy = self.turn.seconds()
+        self.busy_until = time.perf_counter()
         self.pairs.append(Pair(quiet, busy, not lost_too_much(lost)))
 
     def as_json(self, least: int) -> Row:

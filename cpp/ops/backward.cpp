@@ -89,7 +89,7 @@ void recurrent_backward(const Plan& plan, const Cache<T>& cache, const BackwardC
     }
 
     zero_past_the_end(plan, call.dx, shape.input_size);
-    run(sharing.threads, [&](Team& team) {
+    run(sharing.threads, sharing.work, [&](Team& team) {
         for (index layer = shape.layers - 1; layer >= 0; --layer) {
             if (layer > 0 && drops_again) {
                 drop_tokens<T>(team, plan, table, layer - 1, output_of(layer - 1), whole(dropped));

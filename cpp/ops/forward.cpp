@@ -88,7 +88,7 @@ std::unique_ptr<Cache<T>> recurrent_forward(const Plan& plan, const ForwardCall<
         }
     }
 
-    run(sharing.threads, [&](Team& team) {
+    run(sharing.threads, sharing.work, [&](Team& team) {
         for (index layer = 0; layer < shape.layers; ++layer) {
             if (layer > 0) {
                 team.barrier();

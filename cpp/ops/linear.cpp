@@ -39,7 +39,7 @@ void linear_forward(const LinearShape<T>& s, const T* bias, T* out) {
     const index column_tasks =
         smaller(ceil_div(vectors, panel), larger(1, 4 * threads / larger(1, row_tasks)));
     std::atomic<index> next{0};
-    run(threads, [&](Team& team) {
+    run(threads, flops, [&](Team& team) {
         const Team::Range range = team.split(vectors, panel);
         if (range.begin < range.end) {
             table.pack_columns(s.weight + range.begin * L * s.input, s.input,
@@ -210,7 +210,7 @@ void linear_backward(const LinearShape<T>& s, const T* dout, T* dx, T* dweight, 
     const index bias_tasks = dbias ? 1 : 0, weight_tasks = dweight ? weight.tasks() : 0;
     const index input_tasks = dx ? input.tasks() : 0;
     std::atomic<index> next{0};
-    run(threads, [&](Team& team) {
+    run(threads, flops, [&](Team& team) {
         if (dweight) weight.pack(team);
         if (dx) input.pack(team);
         team.barrier();

@@ -87,7 +87,8 @@ void for_blocks(const std::vector<Parameter<T>>& parameters, const Clipping& cli
     std::vector<double> squares(norms ? blocks.blocks.size() : 0);
     const T limit = clipping.kind == ClipKind::value ? static_cast<T>(clipping.limit)
                                                      : std::numeric_limits<T>::infinity();
-    run(threads_worth(blocks.elements * flops_per_element, blocks.count()), [&](Team& team) {
+    const double flops = blocks.elements * flops_per_element;
+    run(threads_worth(flops, blocks.count()), flops, [&](Team& team) {
         const Team::Range range = team.split(blocks.count());
         if (norms) {
             for (index i = range.begin; i < range.end; ++i) {

@@ -35,7 +35,7 @@ void embedding_backward(const std::int64_t* ids, index n, const T* dout, index r
                         T* dtable) {
     const index line = 64 / static_cast<index>(sizeof(T));
     const double flops = static_cast<double>((n + rows) * width);
-    run(threads_worth(flops, ceil_div(width, line)), [&](Team& team) {
+    run(threads_worth(flops, ceil_div(width, line)), flops, [&](Team& team) {
         const Team::Range part = team.split(rows);
         std::fill_n(dtable + part.begin * width, (part.end - part.begin) * width, T(0));
         team.barrier();
@@ -87,7 +87,7 @@ double fma_peak(int threads, double seconds) {
     double total = 0;
     std::vector<double> done(static_cast<std::size_t>(larger(1, threads)));
     Clock::time_point begin;
-    run(threads, [&](Team& team) {
+    run(threads, 0, [&](Team& team) {
         double operations = kernels<T>().fma_loop(iterations);  // warms up
         team.barrier();
         if (team.rank() == 0) begin = Clock::now();

@@ -21,7 +21,7 @@ double step_seconds(double flops, double weight_bytes) {
 
 Sharing choose_sharing(double call_work, double step_flops, double weight_bytes, index batch,
                        index unit_groups) {
-    Sharing best;
+    Sharing best{false, 1, call_work};
     const int most = threads_worth(call_work, larger(batch, unit_groups));
     double best_seconds = step_seconds(step_flops, weight_bytes);
     for (int n = 2; n <= most; ++n) {
@@ -32,8 +32,8 @@ Sharing choose_sharing(double call_work, double step_flops, double weight_bytes,
             static_cast<double>(ceil_div(unit_groups, n)) / static_cast<double>(unit_groups);
         const double by_units =
             step_seconds(step_flops * part, weight_bytes * part) + barrier_seconds;
-        if (by_rows < best_seconds) best = {false, n}, best_seconds = by_rows;
-        if (by_units < best_seconds) best = {true, n}, best_seconds = by_units;
+        if (by_rows < best_seconds) best = {false, n, call_work}, best_seconds = by_rows;
+        if (by_units < best_seconds) best = {true, n, call_work}, best_seconds = by_units;
     }
     return best;
 }

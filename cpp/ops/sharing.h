@@ -16,6 +16,7 @@ namespace fastrnn {
 struct Sharing {
     bool by_units = false;
     int threads = 1;
+    double work = 0;  // of the call, as given to choose_sharing
 };
 
 // `call_work`: the call's floating-point operations or the bytes of weights that it reads,

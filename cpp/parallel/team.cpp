@@ -112,18 +112,19 @@ int threads_worth(double flops, index pieces) {
     const double by_work = flops / flops_worth_a_thread;
     index n = smaller(get_num_threads(), larger(1, pieces));
     if (by_work < static_cast<double>(n)) n = larger(1, static_cast<index>(by_work));
-    return static_cast<int>(n);
+    return threads_beside_others(static_cast<int>(n));
 }
 
-void Barrier::wait() {
-    if (size_ == 1) return;
+LostTime::Duration Barrier::wait() {
+    LostTime::Duration slept{0};
+    if (size_ == 1) return slept;
     static const int processors = omp_get_num_procs();
     const int generation = generation_.load(std::memory_order_relaxed);
     if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == size_) {
         arrived_.store(0, std::memory_order_relaxed);
         generation_.store(generation + 1, std::memory_order_seq_cst);
         if (sleepers_.load(std::memory_order_seq_cst) > 0) wake_all(generation_);
-        return;
+        return slept;
     }
     const auto open = [&] { return generation_.load(std::memory_order_acquire) != generation; };
     for (int spins = size_ > processors ? spins_before_yielding : 0; !open(); ++spins) {
@@ -143,7 +144,9 @@ void Barrier::wait() {
         sleepers_.fetch_add(1, std::memory_order_seq_cst);
         sleep_while(generation_, generation);
         sleepers_.fetch_sub(1, std::memory_order_seq_cst);
+        slept += Clock::now() - start;
     }
+    return slept;
 }
 
 void Team::poll() {
@@ -161,11 +164,12 @@ Team::Range Team::split(index n, index grain) const {
             smaller(n, grains * (rank_ + 1) / size_ * grain)};
 }
 
-void run(int threads, const std::function<void(Team&)>& body) {
-    last_poll = std::chrono::steady_clock::now();
+void run(int threads, double flops, const std::function<void(Team&)>& body) {
+    const auto start = std::chrono::steady_clock::now();
+    last_poll = start;
     bool cancelled = false;
     if (threads <= 1) {
-        Team::Shared shared{Barrier(1), {}};
+        Team::Shared shared{Barrier(1), {}, {}};
         FlushDenormals flush;
         Team team(0, 1, shared);
         body(team);
@@ -173,16 +177,25 @@ void run(int threads, const std::function<void(Team&)>& body) {
     } else {
         // The region may get fewer threads than it asked for; the team is made of those that came.
         Team::Shared* shared = nullptr;
+        const bool watched = flops >= flops_worth_watching;
 #pragma omp parallel num_threads(threads)
         {
             const int size = omp_get_num_threads();
 #pragma omp single
-            shared = new Team::Shared{Barrier(size), {}};
-            {
-                FlushDenormals flush;
-                Team team(omp_get_thread_num(), size, *shared);
+            shared = new Team::Shared{Barrier(size), {}, {}};
+            FlushDenormals flush;
+            Team team(omp_get_thread_num(), size, *shared);
+            if (watched) {
+                const LostTime lost(start);
+                body(team);
+                shared->lost.fetch_add(lost.until_now(team.slept_).count());
+            } else {
                 body(team);
             }
+        }
+        if (watched) {
+            note_lost_time(threads, std::chrono::steady_clock::now() - start,
+                           LostTime::Duration(shared->lost.load()));
         }
         cancelled = shared->cancelled.load();
         delete shared;

@@ -1,6 +1,6 @@
 // Threads: the only place that knows OpenMP.
 //
-// run(n, body) opens one parallel region; the body gets its Team and does everything inside:
+// run(n, flops, body) opens one parallel region; the body gets its Team and does everything inside:
 // splitting, barriers, tasks. Inside a region denormals are flushed; the caller's floating-point
 // mode is restored.
 #pragma once
@@ -10,6 +10,7 @@
 #include <functional>
 
 #include "base/types.h"
+#include "parallel/contention.h"
 
 namespace fastrnn {
 
@@ -22,7 +23,8 @@ void set_poll(bool (*poll)());
 
 int get_num_threads();
 void set_num_threads(int n);
-// Threads for work that may be cut into `pieces`, of `flops` floating-point operations in all.
+// Threads for work that may be cut into `pieces`, of `flops` floating-point operations in all;
+// fewer while others use the processors too.
 int threads_worth(double flops, index pieces);
 
 // Sense-reversing: spins briefly, then yields; while the processor has others to run, it sleeps, so
@@ -30,7 +32,7 @@ int threads_worth(double flops, index pieces);
 class Barrier {
 public:
     explicit Barrier(int size) : size_(size) {}
-    void wait();
+    LostTime::Duration wait();  // returns how long it slept
 
 private:
     using Clock = std::chrono::steady_clock;
@@ -45,7 +47,7 @@ class Team {
 public:
     int rank() const { return rank_; }
     int size() const { return size_; }
-    void barrier() { shared_.barrier.wait(); }
+    void barrier() { slept_ += shared_.barrier.wait(); }
     // After an interruption the bodies skip their work but still meet at every barrier.
     bool cancelled() const { return shared_.cancelled.load(std::memory_order_relaxed); }
     void poll();  // does nothing except now and then on rank 0
@@ -60,19 +62,22 @@ private:
     struct Shared {
         Barrier barrier;
         std::atomic<bool> cancelled{false};
+        std::atomic<LostTime::Duration::rep> lost{0};  // by all members
     };
     Team(int rank, int size, Shared& shared) : rank_(rank), size_(size), shared_(shared) {}
     const int rank_, size_;
+    LostTime::Duration slept_{0};
     Shared& shared_;
-    friend void run(int, const std::function<void(Team&)>&);
+    friend void run(int, double, const std::function<void(Team&)>&);
 };
 
-void run(int threads, const std::function<void(Team&)>& body);
+// `flops`: the work of all members.
+void run(int threads, double flops, const std::function<void(Team&)>& body);
 
 // body(begin, end) for each member's contiguous part of 0 .. n; `flops` is the work of all.
 template <class Body>
 void for_ranges(index n, double flops, const Body& body) {
-    run(threads_worth(flops, n), [&](Team& team) {
+    run(threads_worth(flops, n), flops, [&](Team& team) {
         const Team::Range range = team.split(n);
         if (range.begin < range.end) body(range.begin, range.end);
     });

@@ -1,0 +1,57 @@
+#include "parallel/contention.h"
+
+#include <omp.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <mutex>
+
+namespace fastrnn {
+namespace {
+
+using namespace std::chrono_literals;
+
+// A neighbour's turn that comes once in 20 ms, 3 ms, is no reason; one who stays takes half of a
+// processor at least. After a fifth of a second the whole team looks whether they are still there.
+constexpr LostTime::Duration evidence = 20ms;
+constexpr double processors_lost = 0.25;
+constexpr auto time_with_fewer = 200ms;
+
+std::mutex notes;
+LostTime::Duration seen{0}, lost_meanwhile{0};
+
+std::atomic<int> fewer{0};
+std::atomic<LostTime::Clock::rep> fewer_until{0};
+
+// Who asks for more threads than there are processors wants them to share.
+bool fits(int threads) {
+    static const int processors = omp_get_num_procs();
+    return threads <= processors;
+}
+
+}  // namespace
+
+void note_lost_time(int threads, LostTime::Duration took, LostTime::Duration lost) {
+    const std::unique_lock<std::mutex> lock(notes, std::try_to_lock);
+    if (!lock || !fits(threads)) return;
+    seen += took;
+    lost_meanwhile += lost;
+    if (seen < evidence) return;
+    const double share =
+        static_cast<double>(lost_meanwhile.count()) / static_cast<double>(seen.count());
+    seen = lost_meanwhile = 0ns;
+    if (share < processors_lost) return;
+    fewer.store(std::max(1, static_cast<int>(std::lround(share))), std::memory_order_relaxed);
+    const auto until = LostTime::Clock::now() + time_with_fewer;
+    fewer_until.store(until.time_since_epoch().count(), std::memory_order_relaxed);
+}
+
+int threads_beside_others(int threads) {
+    const auto until = fewer_until.load(std::memory_order_relaxed);
+    if (threads == 1 || until == 0 || !fits(threads)) return threads;
+    if (LostTime::Clock::now().time_since_epoch().count() >= until) return threads;
+    return std::max(1, threads - fewer.load(std::memory_order_relaxed));
+}
+
+}  // namespace fastrnn
