@@ -14,9 +14,9 @@ template <class T, int half, int... Lane>
 FASTRNN_INLINE Vec<T> interleave(Vec<T> a, Vec<T> b, std::integer_sequence<int, Lane...>) {
     constexpr int L = lanes<T>;
 #if defined(__clang__)
-    return __builtin_shufflevector(a, b, (half * L / 2 + Lane / 2 + Lane % 2 * L)...);
+    return __builtin_shufflevector(a, b, ((half * L + Lane) / 2 + (half * L + Lane) % 2 * L)...);
 #else
-    return __builtin_shuffle(a, b, Bits<T>{(half * L / 2 + Lane / 2 + Lane % 2 * L)...});
+    return __builtin_shuffle(a, b, Bits<T>{((half * L + Lane) / 2 + (half * L + Lane) % 2 * L)...});
 #endif
 }
 
