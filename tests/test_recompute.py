@@ -126,7 +126,7 @@ def kept_per_token(cell, mode, H=64, steps=8192):
 def test_a_cache_holds_what_the_documentation_says(cell):
     # docs/memory.md; the layout pads each chunk of 1,024 tokens and 16 units by 64 bytes.
     H, size = 64, 4
-    gates = {"lstm": 4, "gru": 4}.get(cell, 1) * H * size
+    gates = {"lstm": 4, "gru": 4}.get(cell, 0) * H * size
     c = H * size if cell == "lstm" else 0
     assert kept_per_token(cell, "none") == pytest.approx(gates + c, rel=0.01)
     assert kept_per_token(cell, "gates") == pytest.approx(c, rel=0.01)

@@ -275,10 +275,11 @@ def test_a_call_without_an_output_keeps_states_alone(cell, layers):
     case = Case(cell, T=20000, B=2, I=4, H=10, layers=layers, dtype="float32", lengths="ragged")
     p = problem_of(case)
     answers = []
-    for options in ({}, dict(return_output=False, recompute="checkpoint")):
+    for recompute in ("none", "checkpoint"):
         result = run_cell_forward(
-            cell, p.x, p.weights, p.h0, p.c0, lengths=p.lengths, **case.options, **options
-        )
+            cell, p.x, p.weights, p.h0, p.c0, lengths=p.lengths, return_output=False,
+            recompute=recompute, **case.options,
+        )  # fmt: skip
         gradients = run_cell_backward(cell, result.cache, None, p.dh, p.dc)
         answers.append((result, gradients))
     assert answers[1][0].output is None

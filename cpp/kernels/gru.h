@@ -19,7 +19,7 @@ struct Gru {
     // The parameters' order is r, z, n.
     static constexpr int x_gate[gates] = {2, 0, 1}, h_gate[gates] = {0, 1, 2};
     static constexpr int units = 1;
-    static constexpr bool has_c = false, needs_h_prev = true, gates_are_h = false;
+    static constexpr bool has_c = false, needs_h_prev = true, keeps_gates = true;
 
     template <class T>
     static FASTRNN_INLINE void start(Vec<T>* acc, const T* slot, const T* bias_q) {

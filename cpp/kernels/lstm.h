@@ -18,7 +18,7 @@ struct Lstm {
     static constexpr int gates = 4, x_slot = 0, h_slot = 0;
     static constexpr int x_gate[gates] = {0, 1, 2, 3}, h_gate[gates] = {0, 1, 2, 3};
     static constexpr int units = 1;
-    static constexpr bool has_c = true, needs_h_prev = false, gates_are_h = false;
+    static constexpr bool has_c = true, needs_h_prev = false, keeps_gates = true;
 
     template <class T>
     static FASTRNN_INLINE void start(Vec<T>* acc, const T* slot, const T*) {

@@ -32,12 +32,12 @@ struct Relu {
 
 template <class Activation>
 struct Rnn {
-    static constexpr int slots = 1;  // h
+    static constexpr int slots = 1;  // the argument of tanh
     static constexpr int gates = 1, x_slot = 0, h_slot = 0;
     static constexpr int x_gate[gates] = {0}, h_gate[gates] = {0};
     static constexpr int units =
         product_panel;  // with one gate, several registers of units fill a tile
-    static constexpr bool has_c = false, needs_h_prev = false, gates_are_h = true;
+    static constexpr bool has_c = false, needs_h_prev = false, keeps_gates = false;
 
     template <class T>
     static FASTRNN_INLINE void start(Vec<T>* acc, const T* slot, const T*) {
@@ -45,14 +45,13 @@ struct Rnn {
     }
 
     template <class T, int rows>
-    static FASTRNN_INLINE void forward(ForwardUnits<T, rows>& s, bool keep) {
+    static FASTRNN_INLINE void forward(ForwardUnits<T, rows>& s, bool) {
         s.h = Activation::apply(s.acc[0]);
-        if (keep) s.keep(0, s.h);
     }
 
     template <class T>
     static FASTRNN_INLINE void backward(BackwardUnit<T>& s) {
-        s.dslots[0] = s.dh * Activation::template derivative<T>(load(s.slots));
+        s.dslots[0] = s.dh * Activation::template derivative<T>(s.h);
         s.dh = zero<T>();
     }
 };

@@ -6,7 +6,7 @@
 //   x_gate, h_gate, has_c
 //   units                          registers of hidden units in a tile
 //   needs_h_prev                   whether its equations use h_{t-1} outside of the product
-//   gates_are_h                    whether the one slot is h_t
+//   keeps_gates                    whether its backward equations use more of a step than h_t
 //   start(acc, slots, start)       the accumulators of the recurrent product
 //   forward(ForwardUnits&, keep)   the equations, for some rows and one register of units
 //   restore_c(slots, c_prev)       c_t, where has_c
@@ -44,7 +44,8 @@ struct ForwardUnits {
 
 template <class T>
 struct BackwardUnit {
-    const T* slots;
+    const T* slots;  // where the cell keeps its gates, else h
+    Vec<T> h;
     Vec<T> dh, dc;  // in: of h_t and c_t; out: the parts that bypass the product
     Vec<T> h_prev, c_prev, c;
     Vec<T> dslots[4];  // results
@@ -181,16 +182,7 @@ void forward_step(const ForwardStep<T>& s) {
 
 template <class Cell, class T>
 void recompute_step(const RecomputeStep<T>& s) {
-    if constexpr (!Cell::gates_are_h) return for_units<Cell, T>(s);
-    constexpr int L = lanes<T>;
-    for (index u = s.unit_begin; u < s.unit_end; ++u) {
-        const index column = u * L, n = smaller(L, s.hidden - column);
-        T* const gates = s.gates + u * s.gates_stride;
-        for (index i = 0; i < s.rows; ++i) {
-            const index row = s.row[i];
-            store(gates + row * L, load_first(s.h + s.h_offset[row] + column, n));
-        }
-    }
+    for_units<Cell, T>(s);
 }
 
 template <class Cell, class T>
@@ -219,12 +211,12 @@ FASTRNN_INLINE Vec<T> first_lanes(Vec<T> v, index n) {
 template <class Cell, class T>
 FASTRNN_INLINE void fetch_next_unit(const BackwardStep<T>& s, index u, index row) {
     constexpr int L = lanes<T>;
-    const T* gates = s.gates + (u + 1) * s.gates_stride + row * (Cell::slots * L);
-    const T* dgates = s.dgates + (u + 1) * s.dgates_stride + row * (Cell::slots * L);
+    const index place = row * (Cell::slots * L);
     FASTRNN_UNROLL
     for (int j = 0; j < Cell::slots * L; j += line<T>) {
-        __builtin_prefetch(gates + j, 0, 3);
-        __builtin_prefetch(dgates + j, 1, 3);
+        if constexpr (Cell::keeps_gates)
+            __builtin_prefetch(s.gates + (u + 1) * s.gates_stride + place + j, 0, 3);
+        __builtin_prefetch(s.dgates + (u + 1) * s.dgates_stride + place + j, 1, 3);
     }
     if (Cell::has_c) {
         __builtin_prefetch(s.c + (u + 1) * s.c_stride + row * L, 0, 3);
@@ -240,7 +232,11 @@ void backward_step(const BackwardStep<T>& s) {
         for (index i = 0; i < s.rows; ++i) {
             const index row = s.row[i];
             BackwardUnit<T> unit;
-            unit.slots = s.gates + u * s.gates_stride + row * (Cell::slots * L);
+            if constexpr (Cell::keeps_gates) {
+                unit.slots = s.gates + u * s.gates_stride + row * (Cell::slots * L);
+            } else {
+                unit.h = load_first(s.h + s.h_offset[row] + column, n);
+            }
             T* dh = s.dh + u * s.state_stride + row * L;
             unit.dh = load(dh);
             if (s.doutput) unit.dh += load_first(s.doutput + s.doutput_offset[row] + column, n);
@@ -278,11 +274,12 @@ constexpr CellKernels<T> cell_kernels() {
                      {},
                      Cell::units * Cell::gates,
                      Cell::has_c,
-                     Cell::gates_are_h,
+                     Cell::keeps_gates,
                      forward_step<Cell, T>,
                      backward_step<Cell, T>,
-                     recompute_step<Cell, T>,
+                     nullptr,
                      nullptr};
+    if constexpr (Cell::keeps_gates) k.recompute = recompute_step<Cell, T>;
     if constexpr (Cell::has_c) k.restore_c = restore_c_step<Cell, T>;
     for (int g = 0; g < Cell::gates; ++g) {
         k.x_gate[g] = Cell::x_gate[g];

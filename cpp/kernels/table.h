@@ -98,8 +98,6 @@ struct RecomputeStep {
     const T* start = nullptr;
     const T* h_prev = nullptr;  // token r: H elements from h_prev + h_prev_offset[r]
     const index* h_prev_offset = nullptr;
-    const T* h = nullptr;  // read instead of all of the above where CellKernels::gates_are_h
-    const index* h_offset = nullptr;
     T* gates = nullptr;  // in: the input's part
     index gates_stride = 0;
 };
@@ -131,8 +129,10 @@ struct BackwardStep {
                       // product to t - 1
     T* dc = nullptr;  // in: of c_t from step t + 1; out: of c_{t-1}
     index state_stride = 0;
-    const T* gates = nullptr;
+    const T* gates = nullptr;  // where CellKernels::keeps_gates, else h
     index gates_stride = 0;
+    const T* h = nullptr;
+    const index* h_offset = nullptr;
     const T* c = nullptr;
     const T* c_prev = nullptr;
     index c_stride = 0, c_prev_stride = 0;
@@ -151,11 +151,11 @@ struct CellKernels {
     int x_gate[4], h_gate[4];
     int panel;  // registers in a panel of either weight
     bool has_c;
-    bool gates_are_h;  // all that the backward pass needs of the gates is h_t
+    bool keeps_gates;  // else the backward pass needs no more of a step than h_t
     void (*forward)(const ForwardStep<T>&);
     void (*backward)(const BackwardStep<T>&);
-    void (*recompute)(const RecomputeStep<T>&);
-    void (*restore_c)(const RestoreStep<T>&);  // null without c
+    void (*recompute)(const RecomputeStep<T>&);  // null where no gates are kept
+    void (*restore_c)(const RestoreStep<T>&);    // null without c
 };
 
 // Packing. `gate` maps a register's place in a group of `gates` to a block of `hidden` rows of the

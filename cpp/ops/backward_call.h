@@ -33,9 +33,9 @@ struct BackwardWorkspace {
         bias_sums = Buffer<T>(units * width);
         const index chunk_gates = units * ChunkLayout::padded(tokens * width, sizeof(T));
         for (auto& buffer : dgates) buffer = Buffer<T>(chunk_gates);
-        if (plan.shape.recompute != Recompute::none) {
+        if (plan.shape.recompute != Recompute::none && cell.keeps_gates) {
             gates = Buffer<T>(chunk_gates);
-            if (!cell.gates_are_h) forward_weights = make_packed_layer(table, cell, hidden, input);
+            forward_weights = make_packed_layer(table, cell, hidden, input);
         }
         if (plan.shape.recompute == Recompute::checkpoint && cell.has_c)
             c = Buffer<T>(units * ChunkLayout::padded(tokens * L, sizeof(T)));

@@ -41,7 +41,7 @@ public:
           dcells_(call.dcells, schedule_, call.reverse),
           dx_(call.dx, schedule_, call.reverse),
           next_task_(static_cast<std::size_t>(schedule_.chunks())) {
-        if (plan.shape.recompute != Recompute::none)
+        if (plan.shape.recompute != Recompute::none && cell_.keeps_gates)
             recompute_.emplace(plan, cache, which, sharing, work, call);
     }
 
@@ -174,7 +174,11 @@ private:
         a.doutput = doutput_.at(s), a.doutput_offset = doutput_.offset(s);
         a.dcells = dcells_.at(s), a.dcells_offset = dcells_.offset(s);
         a.dh = work_.dh.data(), a.dc = work_.dc.data(), a.state_stride = schedule_.batch * L_;
-        a.gates = gates_at(s, a.gates_stride);
+        if (cell_.keeps_gates) {
+            a.gates = gates_at(s, a.gates_stride);
+        } else {
+            a.h = h_.at(s), a.h_offset = h_.offset(s);
+        }
         if (c_) {
             a.c = c_at(s, a.c_stride);
             a.c_prev = c_at(s - 1, a.c_prev_stride);
@@ -340,7 +344,7 @@ private:
     const BackwardDirectionCall<T>& call_;
     const BackwardWorkspace<T>& work_;
     const Cache<T>& cache_;
-    T* const gates_;  // null: computed again
+    T* const gates_;  // null: computed again, or there are none
     T* const c_;      // null: computed again, or there is none
     std::optional<DirectionRecompute<T>> recompute_;
     const index terms_;       // K of the products with dgates

@@ -29,7 +29,6 @@ public:
 
     // Each member some of the weights; to be followed by a barrier.
     void pack(Team& team) const {
-        if (cell_.gates_are_h) return;
         const Team::Range range = team.split(units_, unit_grain());
         pack_layer(table_, cell_, weights_, hidden_, input_, range.begin, range.end,
                    work_.forward_weights);
@@ -73,14 +72,13 @@ private:
     // A member's tokens of a chunk, and where they have their x, gates and h.
     struct Tokens {
         std::vector<index> own, x_offset, gates_offset;
-        std::vector<index> h_offset, h_prev_offset;  // of all tokens, by number
-        index of_first_step = 0;                     // own tokens whose h_{t-1} is h0
+        std::vector<index> h_prev_offset;  // of all tokens, by number
+        index of_first_step = 0;           // own tokens whose h_{t-1} is h0
     };
 
     Tokens find_tokens(const Share& share, index c) const {
         Tokens t;
-        t.h_offset.resize(static_cast<std::size_t>(schedule_.chunk_tokens(c)));
-        t.h_prev_offset.resize(t.h_offset.size());
+        t.h_prev_offset.resize(static_cast<std::size_t>(schedule_.chunk_tokens(c)));
         for (index s = schedule_.chunk_begin(c); s < schedule_.chunk_end(c); ++s) {
             const index rows = share.rows(schedule_.active[s]);
             const index* before;
@@ -90,7 +88,6 @@ private:
                 t.own.push_back(token);
                 t.x_offset.push_back(s * x_.step + x_.offset(s)[i]);
                 t.gates_offset.push_back(token * width_);
-                t.h_offset[token] = s * h_.step + h_.offset(s)[i];
                 t.h_prev_offset[token] = before[i] + (s > 0 ? (s - 1) * h_.step : 0);
             }
             if (s == 0) t.of_first_step = rows;
@@ -105,10 +102,6 @@ private:
         a.unit_begin = unit_begin, a.unit_end = unit_end;
         a.hidden = hidden_;
         a.gates = gates_at(schedule_.chunk_begin(c), a.gates_stride);
-        if (cell_.gates_are_h) {
-            a.h = h_.base, a.h_offset = t.h_offset.data();
-            return cell_.recompute(a);
-        }
         this->input_product(weights, x_.base, t.x_offset, unit_begin, unit_end, a.gates,
                             t.gates_offset, a.gates_stride);
         a.weight = weights.w_hh.data() + unit_begin * cell_.gates * L_ * hidden_;

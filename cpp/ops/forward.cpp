@@ -139,7 +139,7 @@ Cache<T>::Cache(const Plan& plan, const Kernels& k) : kernels(k) {
     const KernelTable<T>& table = kernel_table<T>(kernels);
     const CellKernels<T>& cell = table.cell[static_cast<int>(shape.cell)];
     const index L = table.lanes, units = ceil_div(shape.hidden_size, L);
-    if (shape.recompute == Recompute::none)
+    if (shape.recompute == Recompute::none && cell.keeps_gates)
         gates_layout = ChunkLayout(plan.schedule, units, cell.slots * L, sizeof(T));
     if (cell.has_c && shape.recompute == Recompute::checkpoint) {
         checkpoints = plan.schedule.chunks() * units * shape.batch * L;
