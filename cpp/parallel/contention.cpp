@@ -16,10 +16,12 @@ using namespace std::chrono_literals;
 // processor at least. After a fifth of a second the whole team looks whether they are still there.
 constexpr LostTime::Duration evidence = 20ms;
 constexpr double processors_lost = 0.25;
-constexpr auto time_with_fewer = 200ms;
+// What was seen longer ago than this is no evidence.
+constexpr auto time_with_fewer = 200ms, forgotten_after = 50ms;
 
 std::mutex notes;
 LostTime::Duration seen{0}, lost_meanwhile{0};
+LostTime::Clock::time_point last_note;
 
 std::atomic<int> fewer{0};
 std::atomic<LostTime::Clock::rep> fewer_until{0};
@@ -35,6 +37,9 @@ bool fits(int threads) {
 void note_lost_time(int threads, LostTime::Duration took, LostTime::Duration lost) {
     const std::unique_lock<std::mutex> lock(notes, std::try_to_lock);
     if (!lock || !fits(threads)) return;
+    const auto now = LostTime::Clock::now();
+    if (now - took - last_note > forgotten_after) seen = lost_meanwhile = 0ns;
+    last_note = now;
     seen += took;
     lost_meanwhile += lost;
     if (seen < evidence) return;
@@ -43,7 +48,7 @@ void note_lost_time(int threads, LostTime::Duration took, LostTime::Duration los
     seen = lost_meanwhile = 0ns;
     if (share < processors_lost) return;
     fewer.store(std::max(1, static_cast<int>(std::lround(share))), std::memory_order_relaxed);
-    const auto until = LostTime::Clock::now() + time_with_fewer;
+    const auto until = now + time_with_fewer;
     fewer_until.store(until.time_since_epoch().count(), std::memory_order_relaxed);
 }
 
