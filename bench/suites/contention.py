@@ -9,6 +9,7 @@ keeps the others waiting.
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -27,7 +28,7 @@ from workload import Data, Workload
 ROWS = (("lstm", 100, 64, 64, 64), ("gru", 100, 32, 64, 64), ("rnn_tanh", 100, 64, 64, 128))
 UNITS = (("lstm", 100, 32, 128, 256), ("gru", 50, 32, 256, 512), ("lstm", 100, 1, 512, 512))
 TURNS = 4.0  # as long as elsewhere: what holds for a training, not for its first steps
-FORGETTING = 0.3  # seconds from a busy turn to a quiet one: until then fastrnn starts fewer threads
+FORGETTING = 0.3  # seconds after the last row's neighbours: fastrnn starts fewer threads for 0.2
 
 
 @dataclass(frozen=True)
@@ -75,11 +76,18 @@ def _builder(
         effort = replace(bench.effort, turn_seconds=TURNS * bench.effort.turn_seconds)
         with Neighbours(crowd) as neighbours, no_garbage_collection():
             sides = [Side(Turn.plan(runner, effort)) for runner in runners]
+            # All quiet turns come first: after a busy one it takes any library some tenths of a
+            # second until its threads have a processor each again.
+            time.sleep(FORGETTING)
             for _ in range(effort.pairs + effort.spare_pairs):
                 for side in sides:
-                    side.take(neighbours)
+                    side.take_quiet()
                 if all(side.kept >= effort.pairs for side in sides):
                     break
+            for number_of_pair in range(len(sides[0].pairs)):
+                for side in sides:
+                    with neighbours.busy():
+                        side.take_busy(number_of_pair)
         for side in sides:
             yield case.row(crowd=number, neighbours=crowd, **side.as_json(effort.pairs))
 
@@ -92,22 +100,21 @@ class Side:
     def __init__(self, turn: Turn) -> None:
         self.turn = turn
         self.pairs: list[Pair] = []
-        self.busy_until = 0.0
 
     @property
     def kept(self) -> int:
         return sum(pair.kept for pair in self.pairs)
 
-    def take(self, neighbours: Neighbours) -> None:
-        """One more sample."""
-        time.sleep(max(0.0, self.busy_until + FORGETTING - time.perf_counter()))
+    def take_quiet(self) -> None:
+        """Begin one more sample."""
         start = Ticks.now()
         quiet = self.turn.seconds()
         lost = Elsewhere.between(start, Ticks.now())
-        with neighbours.busy():
-            busy = self.turn.seconds()
-        self.busy_until = time.perf_counter()
-        self.pairs.append(Pair(quiet, busy, not lost_too_much(lost)))
+        self.pairs.append(Pair(quiet, math.nan, not lost_too_much(lost)))
+
+    def take_busy(self, number: int) -> None:
+        """Complete it, while the neighbours are busy."""
+        self.pairs[number] = replace(self.pairs[number], busy=self.turn.seconds())
 
     def as_json(self, least: int) -> Row:
         """How many times its own quiet time each call took, the median and the quartiles.
