@@ -12,9 +12,9 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// A neighbour's turn that comes once in 20 ms, 3 ms, is no reason; one who stays takes half of a
-// processor at least. After a fifth of a second the whole team looks whether they are still there.
-constexpr LostTime::Duration evidence = 20ms;
+// One or two of a neighbour's turns of 3 ms are no reason; one who stays takes half of a processor
+// at least. After a fifth of a second the whole team looks whether they are still there.
+constexpr LostTime::Duration evidence = 40ms;
 constexpr double processors_lost = 0.25;
 // What was seen longer ago than this is no evidence.
 constexpr auto time_with_fewer = 200ms, forgotten_after = 50ms;
