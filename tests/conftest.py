@@ -1,6 +1,7 @@
 """Fixtures: every ISA that the machine has, 1, 2 and 7 threads, both types."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -12,6 +13,11 @@ from fastrnn import runtime
 
 # For test_bench: the bench is no package, its files import each other.
 sys.path.append(str(Path(__file__).parents[1] / "bench"))
+
+# A shell without job control starts what runs in the background with Ctrl-C ignored; here it is
+# tested, also in processes that would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Examples are the same in every run, so that a failure can be repeated; HYPOTHESIS_PROFILE=explore
 # looks for new ones.
