@@ -57,10 +57,9 @@ void pack_gates(const PackGates<T>& a) {
 template <class T>
 void pack_columns(const T* weight, index stride, index columns, index k, index panel, T* packed) {
     const int plain = 0;
-    PackGates<T> a;
-    a.weight = weight, a.stride = stride, a.hidden = columns, a.k = k, a.gate = &plain;
-    a.unit_end = ceil_div(columns, lanes<T>), a.panel = panel, a.packed = packed;
-    pack_gates(a);
+    // In one piece: Clang would make a constructor of it, which the linker could share.
+    pack_gates(PackGates<T>{weight, stride, columns, k, 1, &plain, 0, ceil_div(columns, lanes<T>),
+                            panel, packed});
 }
 
 template <class T>

@@ -32,7 +32,7 @@ struct Relu {
 
 template <class Activation>
 struct Rnn {
-    static constexpr int slots = 1;  // the argument of tanh
+    static constexpr int slots = 1;  // the activation's argument
     static constexpr int gates = 1, x_slot = 0, h_slot = 0;
     static constexpr int x_gate[gates] = {0}, h_gate[gates] = {0};
     static constexpr int units =

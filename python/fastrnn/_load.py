@@ -1,29 +1,33 @@
 """Load the compiled core; every module imports ``_core`` through this one.
 
-libgomp's idle workers spin for 300,000 pauses (3 to 11 ms) after each parallel region by default,
-which burns a processor that the caller's Python or a neighbour could use. libgomp reads the number
-once, when it is loaded, so it is shortened around the import alone and the environment is left as
-it was: another package's runtime is not affected.
+OpenMP's idle workers spin after each parallel region, libgomp's for 300,000 pauses (3 to 11 ms) by
+default, those of LLVM's libomp for 200 ms, which burns a processor that the caller's Python or a
+neighbour could use. Both read the number once, when they are loaded or first called, so it is
+shortened around the import alone and the environment is left as it was: another package's runtime
+is not affected.
 """
 
 import os
 
-# 0.04 to 0.15 ms: workers are still awake when the next call of a training step comes (right after
-# another it took 61 us; without any spin 178 us), and little is burned if none comes.
-_SPIN_COUNT = "4000"
+# libgomp, in pauses: 0.04 to 0.15 ms: workers are still awake when the next call of a training step
+# comes (right after another it took 61 us; without any spin 178 us), and little is burned if none
+# comes. libomp, in ms: the least but none.
+_SPIN = {"GOMP_SPINCOUNT": "4000", "KMP_BLOCKTIME": "1"}
 
 
-def _shorten_spin() -> bool:
-    """Set ``GOMP_SPINCOUNT`` unless the user decided about waiting; say whether it was set."""
-    if "GOMP_SPINCOUNT" in os.environ or "OMP_WAIT_POLICY" in os.environ:
-        return False
-    os.environ["GOMP_SPINCOUNT"] = _SPIN_COUNT
-    return True
+def _shorten_spin() -> dict[str, str]:
+    """Set and return the variables, unless the user decided about waiting."""
+    if "OMP_WAIT_POLICY" in os.environ or any(name in os.environ for name in _SPIN):
+        return {}
+    os.environ.update(_SPIN)
+    return _SPIN
 
 
 _shortened = _shorten_spin()
 try:
     import fastrnn._core as core
+
+    core.get_num_threads()  # the first call of the runtime, at which libomp reads its variable
 except ModuleNotFoundError as error:
     if error.name != "fastrnn._core":
         raise
@@ -32,7 +36,7 @@ except ModuleNotFoundError as error:
         "Run `pip install .` in the source tree, and import fastrnn from outside of it."
     ) from error
 finally:
-    if _shortened:
-        del os.environ["GOMP_SPINCOUNT"]
+    for _name in _shortened:
+        del os.environ[_name]
 
 __all__ = ["core"]

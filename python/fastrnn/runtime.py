@@ -30,7 +30,8 @@ _core.set_num_threads(_choice.count)
 def set_num_threads(n: int) -> None:
     """Use ``n`` threads from the next call on, even if that is more than the machine has.
 
-    The results do not change, bit for bit.
+    The results do not change, bit for bit. While other programs keep the processors busy, calls
+    start fewer, unless ``n`` is more than there are processors.
 
     Raises
     ------
