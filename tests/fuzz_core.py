@@ -87,7 +87,6 @@ def calls():
             floats(3, 4), floats(4), floats(3), floats(3), floats(3, 4), floats(3, 4), floats(4),
             floats(4),
         ],
-        "sequence_dropout": [floats(2, 3, 4), floats(2, 3, 4), 0.5, 7, 0],
         "count_steps": [mask, np.zeros(2, np.int64)],
         "gather_steps": [mask, floats(2, 3, 4), floats(2, 2, 4)],
         "scatter_steps": [mask, floats(2, 2, 4), True, floats(2, 3, 4)],

@@ -6,8 +6,10 @@ import itertools
 import numpy as np
 
 from cases import forward
+from fastrnn import ops
 
 SEED = 1234
+FIRST_INPUT_STREAM = 2**31  # cpp/ops/dropout.h
 
 
 @functools.cache
@@ -44,3 +46,10 @@ def masks_of(layers, T, B, H, bidirectional, p, seed):
 
 def masks_for(case, p, seed=SEED):
     return masks_of(case.layers, case.T, case.B, case.H, case.bidirectional, p, seed)
+
+
+def input_masks_for(case, p, seed=SEED):
+    """The masks [D, B, I] of what each direction of the first layer sees of x."""
+    ones = np.ones((case.B, 1, case.I), case.dtype)
+    streams = range(FIRST_INPUT_STREAM, FIRST_INPUT_STREAM + case.directions)
+    return np.stack([ops.dropout(ones, p, seed, stream=stream)[:, 0] for stream in streams])

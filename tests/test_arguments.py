@@ -284,7 +284,7 @@ WRONG_OPTIONS = [
     ("batch_first", 0), ("batch_first", "no"), ("batch_first", None),
     ("training", 1), ("training", "yes"),
     ("dropout", -0.1), ("dropout", 1.1), ("dropout", np.nan), ("dropout", np.inf),
-    ("dropout", "0.5"), ("dropout", None),
+    ("dropout", "0.5"), ("dropout", None), ("input_dropout", -0.1), ("input_dropout", "0.5"),
     ("seed", np.nan), ("seed", 1.0), ("seed", -1), ("seed", 2**64), ("seed", "7"),
 ]  # fmt: skip
 

@@ -1,4 +1,5 @@
-"""Dropout between layers: which elements it drops, what it depends on, and its gradient."""
+"""Dropout between layers and of the first one's input: which elements, on what they depend, the
+gradients."""
 
 import itertools
 
@@ -17,7 +18,7 @@ from cases import (
     settings,
     stacked,
 )
-from masks import SEED, masks_for, masks_of
+from masks import SEED, input_masks_for, masks_for, masks_of
 from reference import recurrent as reference
 
 
@@ -57,7 +58,7 @@ def test_a_seed_fixes_every_bit_for_any_number_of_threads(cell, dtype):
     answers = []
     for threads in [1, 2, 7, 1]:
         with settings(threads=threads):
-            result = run_forward(case, dropout=0.5, seed=SEED)
+            result = run_forward(case, dropout=0.5, input_dropout=0.5, seed=SEED)
             answers.append((result, run_backward(case, result.cache)))
     for result, gradients in answers[1:]:
         assert_same_bits(result, answers[0][0])
@@ -78,11 +79,12 @@ def test_any_seed_of_64_bits_is_accepted(seed):
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_forward_and_backward_agree_with_the_reference_under_the_same_masks(cell, isa, threads):
-    case, p = stacked(cell, layers=3), 0.4
+    case, p, q = stacked(cell, layers=3), 0.4, 0.3
     arrays, masks = problem_of(case), masks_for(case, p)
     options = case.options | dict(lengths=arrays.lengths, masks=masks)
+    options["input_masks"] = input_masks_for(case, q)
     expected = reference.forward(cell, arrays.x, arrays.weights, arrays.h0, arrays.c0, **options)
-    result = run_forward(case, dropout=p, seed=SEED)
+    result = run_forward(case, dropout=p, input_dropout=q, seed=SEED)
     assert_close(result, expected, case.dtype)
     incoming = arrays.doutput, arrays.dh, arrays.dc, arrays.dcells
     gradients = reference.backward(cell, expected, arrays.x, arrays.weights, *incoming, **options)
@@ -122,7 +124,45 @@ def test_dropout_of_everything_hands_zeros_to_the_upper_layer(cell):
     assert_close(gradients, expected_gradients, case.dtype)
 
 
-@pytest.mark.parametrize("changes", [dict(dropout=0.0), dict(dropout=0.5, training=False)])
+def test_each_direction_draws_one_mask_of_the_input_for_a_sequence(dtype):
+    forward, backward = input_masks_for(Case(B=60, I=70, bidirectional=True, dtype=dtype), 0.3)
+    for mask in (forward, backward):
+        assert np.unique(mask).tolist() == [0, np.array(1 / (1 - 0.3), dtype)]
+        assert len({row.tobytes() for row in mask}) == 60
+        assert abs((mask == 0).mean() - 0.3) < 5 * np.sqrt(0.3 * 0.7 / mask.size)
+    # independent: both drop an element by chance alone
+    assert abs(((forward == 0) & (backward == 0)).mean() - 0.09) < 5 * np.sqrt(0.09 / mask.size)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_dropout_of_the_input_is_a_mask_on_x_bit_for_bit(cell, dtype):
+    case = Case(cell, T=9, B=5, I=6, H=19, lengths="zeros", dtype=dtype)
+    mask = input_masks_for(case, 0.3)[0]
+    dropped = run_forward(case, input_dropout=0.3, seed=SEED)
+    masked = run_forward(case, x=problem_of(case).x * mask)
+    assert_same_bits(dropped, masked)
+    gradients, expected = (run_backward(case, r.cache) for r in (dropped, masked))
+    expected.x = np.where(mask != 0, expected.x * mask, 0).astype(dtype)
+    assert_same_bits(gradients, expected)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_dropout_of_the_whole_input_leaves_no_trace_of_it(cell):
+    case = Case(cell, T=4, B=3, bidirectional=True, lengths="ragged")
+    x = np.full_like(problem_of(case).x, np.nan)
+    dropped = run_forward(case, x=x, input_dropout=1.0)
+    assert_same_bits(dropped, run_forward(case, x=np.zeros_like(x)))
+    assert not run_backward(case, dropped.cache).x.any()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        dict(dropout=0.0),
+        dict(input_dropout=0.0),
+        dict(dropout=0.5, input_dropout=0.5, training=False),
+    ],
+)
 @pytest.mark.parametrize("cell", CELLS)
 def test_no_dropout_and_inference_ignore_the_seed(cell, changes):
     case = stacked(cell)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cases import CELLS, Case, backward, named_arrays, problem_of, run_backward, run_forward
-from masks import SEED, masks_for
+from masks import SEED, input_masks_for, masks_for
 from reference import recurrent as reference
 
 SMALL = Case(T=4, B=3, I=3, H=4, layers=2, bidirectional=True, lengths="zeros")
@@ -43,11 +43,11 @@ def numeric_gradient(case, name, **options):
     return gradient
 
 
-def relu_arguments(case, masks):
+def relu_arguments(case, **masks):
     """Every number that the relu network of a case puts through relu."""
     p = problem_of(case)
     result = reference.forward(
-        case.cell, p.x, p.weights, p.h0, lengths=p.lengths, masks=masks, **case.options
+        case.cell, p.x, p.weights, p.h0, lengths=p.lengths, **masks, **case.options
     )
     arguments = []
     for (layer, direction, _), tape in result.tapes.items():
@@ -61,11 +61,12 @@ def relu_arguments(case, masks):
 @pytest.mark.parametrize("cell", CELLS)
 def test_gradients_agree_with_finite_differences(cell, dropout):
     case = dataclasses.replace(SMALL, cell=cell)
-    options = {"dropout": dropout, "seed": SEED}
+    options = {"dropout": dropout, "input_dropout": dropout / 2, "seed": SEED}
     if (
         cell == "rnn_relu"
     ):  # a step of 1e-5 in a weight or input, times values up to 3, stays on one side of the kink
-        assert np.abs(relu_arguments(case, masks_for(case, dropout))).min() > 1e-3
+        masks = dict(masks=masks_for(case, dropout), input_masks=input_masks_for(case, dropout / 2))
+        assert np.abs(relu_arguments(case, **masks)).min() > 1e-3
     gradients = named_arrays(run_backward(case, run_forward(case, **options).cache))
     assert len(gradients) == 2 + (cell == "lstm") + 16
     for name, analytic in gradients.items():

@@ -251,16 +251,3 @@ def test_two_halves_are_merged_as_in_the_reference(mode, shape, dtype):
     expected = reference.merge(mode, np.float64(x), np.float64(dout))
     for got, want in zip(actual, expected, strict=True):
         np.testing.assert_allclose(got, want, rtol=4 * U[dtype], atol=4 * U[dtype])
-
-
-# ---- dropout with one mask a sequence ------------------------------------------------------------
-
-
-def test_sequence_dropout_has_one_mask_for_all_steps_that_of_step_0_of_dropout(dtype, isa):
-    x = normal(9, 11, 70, dtype=dtype)
-    (out,) = same_for_any_threads(lambda: [ops.sequence_dropout(x, 0.3, seed=5)])
-    first = ops.dropout(np.ones((9, 1, 70), dtype), 0.3, seed=5)
-    np.testing.assert_allclose(out, x * first, rtol=4 * U[dtype])
-    assert abs((first == 0).mean() - 0.3) < 5 * np.sqrt(0.3 * 0.7 / first.size)
-    longer = ops.sequence_dropout(np.concatenate([x, x], axis=1), 0.3, seed=5)
-    assert longer[:, :11].tobytes() == out.tobytes()

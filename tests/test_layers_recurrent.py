@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import fastrnn
-from fastrnn import ops
+from cases import Case
 from fastrnn.layers import (
     GRU,
     LSTM,
@@ -28,6 +28,7 @@ from fastrnn.layers import (
     TimeDistributed,
 )
 from fastrnn.model import Sequential
+from masks import input_masks_for
 from reference import layers as reference
 
 CELLS = [RNN, LSTM, GRU]
@@ -232,12 +233,31 @@ def test_dropout_has_one_mask_of_the_input_for_all_steps(kind):
     plain = kind(6, return_sequences=True)
     plain.ensure_built((None, None, 5))
     plain.set_weights(layer.get_weights())
-    mask = ops.sequence_dropout(np.ones_like(x), 0.4, seeds_of(11)[0])
-    assert (mask == mask[:, :1]).all()
-    assert set(np.unique(mask)) == {np.float32(0), np.float32(1 / 0.6)}
+    mask = input_masks_for(Case(B=3, I=5, dtype="float32"), 0.4, seeds_of(11)[0])[0][:, None]
     assert y.tobytes() == plain(x * mask, training=True).tobytes()
     assert np.allclose(dx, plain.backward(dy) * mask, rtol=1e-6)
     assert layer(x).tobytes() == plain(x).tobytes()
+
+
+@pytest.mark.parametrize("kind", CELLS)
+def test_dropout_has_a_mask_of_its_own_for_each_direction(kind):
+    both = Bidirectional(kind(6, dropout=0.4, return_sequences=True, seed=11))
+    x, dy = normal(3, 7, 5), normal(3, 7, 12, seed=2)
+    y = both(x, training=True)
+    dx = both.backward(dy)
+    masks = input_masks_for(
+        Case(B=3, I=5, bidirectional=True, dtype="float32"), 0.4, seeds_of(11)[0]
+    )
+    parts = []
+    for mask, half in zip(masks[:, :, None], (slice(0, 6), slice(6, 12)), strict=True):
+        plain = Bidirectional(kind(6, return_sequences=True))
+        plain.ensure_built((None, None, 5))
+        plain.set_weights(both.get_weights())
+        assert y[..., half].tobytes() == plain(x * mask, training=True)[..., half].tobytes()
+        gradient = np.zeros_like(dy)
+        gradient[..., half] = dy[..., half]
+        parts.append(plain.backward(gradient) * mask)
+    np.testing.assert_allclose(dx, sum(parts), rtol=1e-6, atol=1e-7)
 
 
 def seeds_of(seed, count=2):

@@ -37,7 +37,7 @@ GRID = pairwise(
     lengths=["none", "zeros"],
     layers=[1, 2, 3],
     bidirectional=[False, True],
-    dropout=[0.0, 0.4],
+    dropout=[(0.0, 0.0), (0.4, 0.0), (0.0, 0.3), (0.4, 0.3)],
     biases=["both", "ih", "none"],
     threads=[1, 2, 7],
     mode=MODES,
@@ -49,11 +49,12 @@ GRID = pairwise(
 def test_recomputing_gives_the_same_bits(row, isa):
     row = dict(row)
     threads, mode, dropout = row.pop("threads"), row.pop("mode"), row.pop("dropout")
+    options = dict(dropout=dropout[0], input_dropout=dropout[1], seed=SEED)
     case = Case(**SHAPES[row.pop("shape")], **row)
     answers = []
     for recompute, count in (("none", 1), (mode, threads)):
         with settings(threads=count):
-            result = run_forward(case, recompute=recompute, dropout=dropout, seed=SEED)
+            result = run_forward(case, recompute=recompute, **options)
             assert result.cache.recompute == recompute
             answers.append((result, run_backward(case, result.cache)))
     assert_same_bits(answers[1][0], answers[0][0])

@@ -67,7 +67,7 @@ GRID = pairwise(
     dtype=["float32", "float64"],
     lengths=["none", "zeros"],
     layers=[1, 3],
-    dropout=[0.0, 0.4],
+    dropout=[(0.0, 0.0), (0.4, 0.0), (0.0, 0.3), (0.4, 0.3)],
     biases=["both", "ih", "none"],
     states=[True, False],
     threads=[(1, 1), (7, 2), (2, 7)],
@@ -84,7 +84,7 @@ def test_segments_give_the_bits_of_one_call(row):
     as_function = row.pop("as_function")
     case = Case(T=T, B=B, I=5, H=18, **row)
     p = problem_of(case)
-    options = dict(dropout=dropout, seed=SEED)
+    options = dict(dropout=dropout[0], input_dropout=dropout[1], seed=SEED)
     steps = chunks * max(1, 1024 // B)
     result, gradients, segments = run_segments(
         case, p, steps, threads=threads, as_function=as_function, **options
@@ -213,6 +213,7 @@ def test_the_rows_of_continuous_batches_can_be_trained_as_whole_sequences(tmp_pa
         (dict(lengths=[1, 2]), ValueError, r"lengths: expected shape \(4,\)"),
         (dict(state=np.zeros((1, 4, 6), np.float32)), ValueError, r"h0: expected shape"),
         (dict(dropout=2.0), ValueError, "dropout"),
+        (dict(input_dropout=2.0), ValueError, "input_dropout"),
     ],
 )
 def test_wrong_arguments_are_named(changes, error, message):
@@ -297,7 +298,16 @@ def test_checkpoints_of_a_stack_do_not_keep_the_inner_layers(cell):
     answers = []
     for mode in ("none", "checkpoint"):
         result = run_cell_forward(
-            cell, p.x, p.weights, p.h0, p.c0, recompute=mode, dropout=0.3, seed=SEED, **case.options
+            cell,
+            p.x,
+            p.weights,
+            p.h0,
+            p.c0,
+            recompute=mode,
+            dropout=0.3,
+            input_dropout=0.2,
+            seed=SEED,
+            **case.options,
         )
         answers.append((result, run_cell_backward(cell, result.cache, p.doutput, p.dh, p.dc)))
     assert_same_bits(answers[1][0], answers[0][0])

@@ -126,21 +126,6 @@ void py_layer_norm_backward(const py::object& x, const py::object& gamma, const 
     });
 }
 
-void py_sequence_dropout(const py::object& x, const py::object& out, double p, std::uint64_t seed,
-                         std::uint32_t stream) {
-    by_type(x, "x", [&](auto zero) {
-        using T = decltype(zero);
-        const std::vector<index> shape = shape_of(x, "x");
-        if (shape.size() != 3) throw py::value_error("x: expected rank 3");
-        const T* from = contiguous<const T>(x, "x", shape);
-        T* to = contiguous<T>(out, "out", shape);
-        if (!(p >= 0 && p <= 1))
-            throw py::value_error("p: expected a probability, got " + std::to_string(p));
-        const py::gil_scoped_release release;
-        sequence_dropout(from, to, shape[0], shape[1], shape[2], p, seed, stream);
-    });
-}
-
 }  // namespace
 
 void bind_activations(py::module_& m) {
@@ -156,8 +141,6 @@ void bind_activations(py::module_& m) {
           arg("eps"), arg("out"), arg("mean"), arg("rstd"));
     m.def("layer_norm_backward", py_layer_norm_backward, arg("x"), arg("gamma"), arg("mean"),
           arg("rstd"), arg("dout"), arg("dx"), arg("dgamma"), arg("dbeta"));
-    m.def("sequence_dropout", py_sequence_dropout, arg("x"), arg("out"), arg("p"), arg("seed"),
-          arg("stream"));
 }
 
 }  // namespace fastrnn

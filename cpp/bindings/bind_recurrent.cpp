@@ -62,7 +62,7 @@ std::unique_ptr<PyPlan> make_plan(const std::string& cell, bool double_precision
                                   index batch, index input_size, index hidden_size, index layers,
                                   index directions, const py::object& lengths, double dropout,
                                   std::uint64_t seed, bool training, const std::string& recompute,
-                                  index first_step, index total_steps) {
+                                  index first_step, index total_steps, double input_dropout) {
     const auto at_least = [](const char* name, index value, index least) {
         if (value < least) {
             throw py::value_error(std::string(name) + ": expected " + std::to_string(least) +
@@ -80,7 +80,9 @@ std::unique_ptr<PyPlan> make_plan(const std::string& cell, bool double_precision
     if (directions != 1 && directions != 2)
         throw py::value_error("num_directions: expected 1 or 2");
     if (!(dropout >= 0 && dropout <= 1)) throw py::value_error("dropout: expected a probability");
-    s.dropout = dropout, s.seed = seed, s.training = training;
+    if (!(input_dropout >= 0 && input_dropout <= 1))
+        throw py::value_error("input_dropout: expected a probability");
+    s.dropout = dropout, s.input_dropout = input_dropout, s.seed = seed, s.training = training;
     s.recompute = recompute_named(recompute);
     // Of a segment: which of `total_steps` steps these are.
     if (total_steps < 0) total_steps = steps;
@@ -256,7 +258,8 @@ void bind_recurrent(py::module_& m) {
         .def(py::init(&make_plan), arg("cell"), arg("double_precision"), arg("steps"), arg("batch"),
              arg("input_size"), arg("hidden_size"), arg("num_layers"), arg("num_directions"),
              arg("lengths"), arg("dropout"), arg("seed"), arg("training"),
-             arg("recompute") = "none", arg("first_step") = 0, arg("total_steps") = -1)
+             arg("recompute") = "none", arg("first_step") = 0, arg("total_steps") = -1,
+             arg("input_dropout") = 0.0)
         .def_property_readonly("chunk_steps",
                                [](const PyPlan& p) { return p.plan.schedule.chunk_steps; })
         .def_property_readonly("cache_nbytes", &PyPlan::cache_bytes);

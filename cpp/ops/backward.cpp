@@ -26,7 +26,7 @@ void recurrent_backward(const Plan& plan, const Cache<T>& cache, const BackwardC
     const RecurrentShape& shape = plan.shape;
     const KernelTable<T>& table = kernel_table<T>(cache.kernels);
     const index D = shape.directions, H = shape.hidden_size, width = D * H, state = shape.batch * H;
-    const bool dropping = shape.dropout > 0;
+    const bool dropping = shape.drops(), dropping_input = shape.drops_input();
 
     const CellKernels<T>& cell = table.cell[static_cast<int>(shape.cell)];
     const Sharing sharing = share_stack<T>(plan, table, 2, 1);
@@ -43,8 +43,19 @@ void recurrent_backward(const Plan& plan, const Cache<T>& cache, const BackwardC
         between[i] = Buffer<T>(shape.steps * shape.batch * width);
     // The inner layers' outputs after dropout, one after another, where they were not kept.
     Buffer<T> dropped;
-    const bool drops_again = dropping && shape.layers > 1 && cache.layer_dropped.empty();
+    const bool drops_again = dropping && cache.layer_dropped.empty();
     if (drops_again) dropped = Buffer<T>(shape.steps * shape.batch * width);
+    // The first layer's inputs after dropout, where they were not kept, and the gradient of the
+    // reverse direction's.
+    std::vector<Buffer<T>> inputs;
+    const bool drops_input_again = dropping_input && cache.input_dropped.empty();
+    for (index d = 0; d < D && drops_input_again; ++d) inputs.emplace_back(shape.inputs());
+    const auto input_of = [&](index d) {
+        const auto& buffers = drops_input_again ? inputs : cache.input_dropped;
+        return whole_input(shape, buffers[static_cast<std::size_t>(d)]);
+    };
+    Buffer<T> reverse_dx;
+    if (dropping_input && D == 2 && call.dx.data) reverse_dx = Buffer<T>(shape.inputs());
     const auto whole = [&](const Buffer<T>& buffer) {
         return Tensor3<T>{buffer.data(), shape.batch * width, width};
     };
@@ -80,6 +91,12 @@ void recurrent_backward(const Plan& plan, const Cache<T>& cache, const BackwardC
         c.accumulate = call.accumulate;
         c.input = shape.layer_input(layer);
         c.reverse = direction == 1;
+        c.add_dx = c.reverse;  // on top of the forward direction's
+        if (layer == 0 && dropping_input) {
+            c.x = read_only(input_of(direction));
+            if (reverse_dx.data() && c.reverse) c.dx = whole_input(shape, reverse_dx);
+            c.add_dx = false;
+        }
         calls.push_back(c);
     }
     std::vector<std::unique_ptr<DirectionBackward<T>>> directions;
@@ -95,6 +112,11 @@ void recurrent_backward(const Plan& plan, const Cache<T>& cache, const BackwardC
                 drop_tokens<T>(team, plan, table, layer - 1, output_of(layer - 1), whole(dropped));
                 team.barrier();
             }
+            if (layer == 0 && drops_input_again) {
+                for (index d = 0; d < D; ++d)
+                    drop_input<T>(team, plan, table, d, call.x, input_of(d));
+                team.barrier();
+            }
             for (index d = 0; d < D; ++d)
                 directions[static_cast<std::size_t>(layer * D + d)]->run(team);
             if (layer > 0 && dropping) {
@@ -103,6 +125,11 @@ void recurrent_backward(const Plan& plan, const Cache<T>& cache, const BackwardC
                 team.barrier();
             }
         }
+        if (!dropping_input || !call.dx.data) return;
+        drop_input<T>(team, plan, table, 0, read_only(call.dx), call.dx);
+        if (D == 1) return;
+        drop_input<T>(team, plan, table, 1, read_only(whole_input(shape, reverse_dx)), call.dx,
+                      true);
     });
 }
 

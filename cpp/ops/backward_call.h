@@ -67,6 +67,7 @@ struct BackwardDirectionCall {
     bool accumulate;           // on top of what dweights hold
     index input;
     bool reverse;
+    bool add_dx;  // to what dx holds
 };
 
 }  // namespace fastrnn

@@ -314,7 +314,7 @@ private:
         p.c = dx_.base, p.c_offset = c_offset.data();
         p.group_stride = L_;
         p.columns = input_;
-        p.add = call_.reverse;  // on top of the forward direction's part
+        p.add = call_.add_dx;
         table_.product(p);
     }
 

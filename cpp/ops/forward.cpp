@@ -11,9 +11,12 @@ index inner_size(const RecurrentShape& shape) {
     return shape.steps * shape.batch * shape.directions * shape.hidden_size;
 }
 
-// The inner layers' outputs after dropout are as soon made again as read.
+// What dropout makes is as soon made again as read.
 bool keeps_dropped(const RecurrentShape& shape) {
-    return shape.dropout > 0 && shape.recompute == Recompute::none;
+    return shape.drops() && shape.recompute == Recompute::none;
+}
+bool keeps_dropped_input(const RecurrentShape& shape) {
+    return shape.drops_input() && shape.recompute == Recompute::none;
 }
 
 }  // namespace
@@ -26,7 +29,7 @@ std::unique_ptr<Cache<T>> recurrent_forward(const Plan& plan, const ForwardCall<
     const CellKernels<T>& cell = table.cell[static_cast<int>(shape.cell)];
     const index D = shape.directions, H = shape.hidden_size, width = D * H;
     const index state = shape.batch * H;
-    const bool dropping = shape.training && shape.dropout > 0;
+    const bool dropping = shape.drops(), dropping_input = shape.drops_input();
 
     std::unique_ptr<Cache<T>> cache;
     if (shape.training) {
@@ -38,9 +41,16 @@ std::unique_ptr<Cache<T>> recurrent_forward(const Plan& plan, const ForwardCall<
     if (!shape.training) {
         for (index i = 0; i < smaller(2, shape.layers - 1); ++i)
             between.emplace_back(inner_size(shape));
-    } else if (dropping && cache->layer_dropped.empty() && shape.layers > 1) {
+    } else if (dropping && cache->layer_dropped.empty()) {
         dropped.emplace_back(inner_size(shape));
     }
+    std::vector<Buffer<T>> inputs;
+    for (index d = 0; d < D && dropping_input && cache->input_dropped.empty(); ++d)
+        inputs.emplace_back(shape.inputs());
+    const auto input_of = [&](index d) {
+        const auto& buffers = inputs.empty() ? cache->input_dropped : inputs;
+        return whole_input(shape, buffers[static_cast<std::size_t>(d)]);
+    };
     const auto inner = [&](const std::vector<Buffer<T>>& buffers, index layer) {
         const std::size_t place = static_cast<std::size_t>(layer) % buffers.size();
         return Tensor3<T>{buffers[place].data(), shape.batch * width, width};
@@ -59,14 +69,14 @@ std::unique_ptr<Cache<T>> recurrent_forward(const Plan& plan, const ForwardCall<
     directions.reserve(static_cast<std::size_t>(shape.layers * D));
     for (index layer = 0; layer < shape.layers; ++layer) {
         const bool last = layer == shape.layers - 1;
-        const Tensor3<const T> x =
-            layer == 0 ? call.x
-                       : read_only(dropping ? dropped_of(layer - 1) : output_of(layer - 1));
+        Tensor3<const T> x = call.x;
+        if (layer > 0) x = read_only(dropping ? dropped_of(layer - 1) : output_of(layer - 1));
         Tensor3<T> output = last ? call.output : output_of(layer);
         Tensor3<T> cells = last ? call.cells : Tensor3<T>{};
         for (index d = 0; d < D; ++d) {
             const index which = layer * D + d;
             const auto states = [&](auto* all) { return all ? all + which * state : nullptr; };
+            if (layer == 0 && dropping_input) x = read_only(input_of(d));
             directions.emplace_back(
                 plan, kernels, sharing,
                 ForwardDirectionCall<T>{x, output, cells, states(call.h0), states(call.c0),
@@ -89,10 +99,12 @@ std::unique_ptr<Cache<T>> recurrent_forward(const Plan& plan, const ForwardCall<
     }
 
     run(sharing.threads, sharing.work, [&](Team& team) {
+        for (index d = 0; d < D && dropping_input; ++d)
+            drop_input<T>(team, plan, table, d, call.x, input_of(d));
         for (index layer = 0; layer < shape.layers; ++layer) {
-            if (layer > 0) {
+            if (layer > 0 || dropping_input) {
                 team.barrier();
-                if (dropping) {
+                if (layer > 0 && dropping) {
                     drop_tokens<T>(team, plan, table, layer - 1, output_of(layer - 1),
                                    dropped_of(layer - 1));
                     team.barrier();
@@ -148,7 +160,8 @@ Cache<T>::Cache(const Plan& plan, const Kernels& k) : kernels(k) {
     }
     const index each = gates_layout.total + c_layout.total + checkpoints;
     const index elements = shape.layers * shape.directions * each +
-                           (shape.layers - 1) * inner_size(shape) * (keeps_dropped(shape) ? 2 : 1);
+                           (shape.layers - 1) * inner_size(shape) * (keeps_dropped(shape) ? 2 : 1) +
+                           (keeps_dropped_input(shape) ? shape.directions * shape.inputs() : 0);
     bytes = elements * static_cast<index>(sizeof(T));
 }
 
@@ -162,6 +175,8 @@ void Cache<T>::allocate(const RecurrentShape& shape) {
         layer_output.emplace_back(inner_size(shape));
         if (keeps_dropped(shape)) layer_dropped.emplace_back(inner_size(shape));
     }
+    for (index d = 0; d < shape.directions && keeps_dropped_input(shape); ++d)
+        input_dropped.emplace_back(shape.inputs());
 }
 
 template struct PackedStack<float>;

@@ -4,7 +4,6 @@
 #include <chrono>
 #include <vector>
 
-#include "base/memory.h"
 #include "dispatch/isa.h"
 #include "ops/dropout.h"
 #include "parallel/team.h"
@@ -63,24 +62,6 @@ void dropout(const T* x, T* out, index rows, index steps, index units, double p,
 }
 
 template <class T>
-void sequence_dropout(const T* x, T* out, index rows, index steps, index units, double p,
-                      std::uint64_t seed, std::uint32_t stream) {
-    const DropoutRule<T> rule(p, seed, stream);
-    for_ranges(rows * steps, static_cast<double>(rows * steps * units),
-               [&](index begin, index end) {
-                   const Buffer<T> ones(units), mask(units);
-                   std::fill_n(ones.data(), units, T(1));
-                   for (index i = begin; i < end; ++i) {
-                       if (i == begin || i % steps == 0)
-                           rule.row(kernels<T>(), ones.data(), mask.data(), units, 0, i / steps);
-                       const T *const from = x + i * units, *const m = mask.data();
-                       T* const to = out + i * units;
-                       for (index j = 0; j < units; ++j) to[j] = m[j] != 0 ? from[j] * m[j] : T(0);
-                   }
-               });
-}
-
-template <class T>
 double fma_peak(int threads, double seconds) {
     using Clock = std::chrono::steady_clock;
     constexpr index iterations = 20000;  // some 100 microseconds, short against the time asked for
@@ -109,8 +90,6 @@ double fma_peak(int threads, double seconds) {
     template void embedding_backward(const std::int64_t*, index, const T*, index, index, T*);      \
     template void dropout(const T*, T*, index, index, index, double, std::uint64_t, std::uint32_t, \
                           index);                                                                  \
-    template void sequence_dropout(const T*, T*, index, index, index, double, std::uint64_t,       \
-                                   std::uint32_t);                                                 \
     template double fma_peak<T>(int, double);
 FASTRNN_INSTANTIATE(float)
 FASTRNN_INSTANTIATE(double)

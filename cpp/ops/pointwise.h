@@ -21,11 +21,6 @@ template <class T>
 void dropout(const T* x, T* out, index rows, index steps, index units, double p, std::uint64_t seed,
              std::uint32_t stream, index first_step);
 
-// The same with one mask for all steps of a row, that of step 0.
-template <class T>
-void sequence_dropout(const T* x, T* out, index rows, index steps, index units, double p,
-                      std::uint64_t seed, std::uint32_t stream);
-
 // Sums of weights[n] * losses[n], in double and in the order of n. weights and dlogits may be null.
 template <class T>
 double softmax_cross_entropy(const T* logits, const std::int64_t* labels, const T* weights, index n,

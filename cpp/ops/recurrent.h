@@ -21,13 +21,17 @@ struct RecurrentShape {
     Cell cell = Cell::lstm;
     index steps = 0, batch = 0, input_size = 0, hidden_size = 0;
     index layers = 1, directions = 1;
-    double dropout = 0;  // between layers, in training
+    double dropout = 0;        // between layers, in training
+    double input_dropout = 0;  // of the first layer's input, in training: a mask a sequence
     std::uint64_t seed = 0;
     bool training = false;
     Recompute recompute = Recompute::none;
     // Of a segment of longer sequences, its place in them: a multiple of Schedule::chunk_steps.
     index first_step = 0;
 
+    bool drops() const { return training && dropout > 0 && layers > 1; }
+    bool drops_input() const { return training && input_dropout > 0; }
+    index inputs() const { return steps * batch * input_size; }
     index layer_input(index layer) const {
         return layer == 0 ? input_size : directions * hidden_size;
     }
@@ -83,6 +87,7 @@ struct Cache {
     std::vector<Buffer<T>> gates, c;
     std::vector<Buffer<T>> layer_output;   // [layers - 1] [T, B, D * H]
     std::vector<Buffer<T>> layer_dropped;  // the same after dropout; empty without or if recomputed
+    std::vector<Buffer<T>> input_dropped;  // per direction [T, B, I]; likewise
     index bytes;                           // of all buffers
 };
 

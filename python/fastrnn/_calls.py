@@ -64,6 +64,7 @@ def forward(
     lengths: object,
     batch_first: bool,
     dropout: float,
+    input_dropout: float,
     seed: SupportsIndex | None,
     training: bool,
     return_output: bool,
@@ -85,8 +86,7 @@ def forward(
         steps,
         batch,
         _stack.parse_lengths(lengths, steps, batch, unbatched),
-        _stack.probability("dropout", dropout),
-        _stack.mask_seed(seed) if dropout or seed is not None else 0,
+        *_stack.parse_dropout(dropout, input_dropout, seed),
     )
     h0, c0 = _stack.parse_state(state, stack, batch, unbatched)
     row_first = batch_first and not unbatched

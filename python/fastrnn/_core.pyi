@@ -53,6 +53,7 @@ class Plan:
         recompute: str = "none",  # "gates", "checkpoint"
         first_step: int = 0,  # of a segment, a multiple of chunk_steps
         total_steps: int = -1,  # of which it is a part, and to which the lengths refer
+        input_dropout: float = 0.0,  # one mask a sequence and direction
     ) -> None: ...
 
     chunk_steps: int
@@ -265,8 +266,6 @@ def layer_norm_backward(
     dgamma: Floating | None,
     dbeta: Floating | None,
 ) -> None: ...
-def sequence_dropout(x: Floating, out: Floating, p: float, seed: int, stream: int) -> None:
-    """`dropout` of x [B, T, F] with the mask of step 0 at every step."""
 
 # ---- masks: bool [B, T] of any strides, True where a step exists ---------------------------------
 

@@ -36,18 +36,19 @@ class Options(NamedTuple):
     batch: int
     lengths: Integers | None
     dropout: float
+    input_dropout: float
     seed: int
 
     def plan(self, start: int, stop: int, recompute: str = "none", keep: bool = True) -> core.Plan:
         """Return the core's description of the steps start .. stop - 1, for training or not."""
         return _stack.make_plan(
             self.stack, stop - start, self.batch, self.lengths, self.dropout, self.seed, keep,
-            recompute, start, self.steps,
+            recompute, start, self.steps, self.input_dropout,
         )  # fmt: skip
 
     def forward_plan(self, start: int, stop: int) -> core.Plan:
         """Return that of a training pass whose cache is not needed: one that keeps little."""
-        return self.plan(start, stop, "checkpoint", keep=self.dropout > 0)
+        return self.plan(start, stop, "checkpoint", keep=self.dropout > 0 or self.input_dropout > 0)
 
 
 class Size(NamedTuple):
@@ -294,6 +295,7 @@ def make(
     num_layers: SupportsIndex,
     lengths: object,
     dropout: float,
+    input_dropout: float,
     seed: SupportsIndex | None,
     segment_steps: SupportsIndex | None,
     memory_limit: object,
@@ -311,8 +313,7 @@ def make(
         steps,
         batch,
         _stack.parse_lengths(lengths, steps, batch, False),
-        _stack.probability("dropout", dropout),
-        _stack.mask_seed(seed) if dropout or seed is not None else 0,
+        *_stack.parse_dropout(dropout, input_dropout, seed),
     )
     limit = None if memory_limit is None else _memory.parse_bytes("memory_limit", memory_limit)
     if segment_steps is None:

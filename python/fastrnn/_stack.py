@@ -71,6 +71,16 @@ def mask_seed(seed: SupportsIndex | None) -> int:
     return number
 
 
+def parse_dropout(
+    dropout: float, input_dropout: float, seed: SupportsIndex | None
+) -> tuple[float, float, int]:
+    """Check what the masks are drawn by; without dropout the seed is 0 where none is given."""
+    between = probability("dropout", dropout)
+    of_input = probability("input_dropout", input_dropout)
+    needed = between or of_input or seed is not None
+    return between, of_input, mask_seed(seed) if needed else 0
+
+
 def readable(array: Array) -> Array:
     """Return the array itself if the core reads it in place, else a contiguous copy.
 
@@ -290,6 +300,7 @@ def make_plan(
     recompute: str = "none",
     first_step: int = 0,
     total_steps: int = -1,
+    input_dropout: float = 0.0,
 ) -> core.Plan:
     """Return the core's description of the call; of a segment, with the place that it has."""
     return core.Plan(
@@ -308,4 +319,5 @@ def make_plan(
         recompute,
         first_step,
         total_steps,
+        input_dropout,
     )

@@ -54,6 +54,7 @@ def lstm_forward(
     lengths: Lengths | None = None,
     batch_first: bool = False,
     dropout: float = 0.0,
+    input_dropout: float = 0.0,
     seed: int | None = None,
     training: bool = True,
     return_output: bool = True,
@@ -87,6 +88,9 @@ def lstm_forward(
         Whether x and the output have the batch axis first. States never do.
     dropout : float
         Probability of zeroing an element of what one layer hands the next, in training.
+    input_dropout : float
+        That of zeroing a feature of the first layer's x, in training: one mask for each sequence
+        and direction, the same at all steps (Gal and Ghahramani 2016; Keras's ``dropout=``).
     seed : int, optional
         Of the dropout masks, which are a function of (seed, layer, step, row, unit). A fresh one
         is drawn if None.
@@ -131,6 +135,7 @@ def lstm_forward(
         lengths=lengths,
         batch_first=batch_first,
         dropout=dropout,
+        input_dropout=input_dropout,
         seed=seed,
         training=training,
         return_output=return_output,
@@ -200,6 +205,7 @@ def gru_forward(
     lengths: Lengths | None = None,
     batch_first: bool = False,
     dropout: float = 0.0,
+    input_dropout: float = 0.0,
     seed: int | None = None,
     training: bool = True,
     return_output: bool = True,
@@ -224,6 +230,7 @@ def gru_forward(
         lengths=lengths,
         batch_first=batch_first,
         dropout=dropout,
+        input_dropout=input_dropout,
         seed=seed,
         training=training,
         return_output=return_output,
@@ -259,6 +266,7 @@ def rnn_forward(
     lengths: Lengths | None = None,
     batch_first: bool = False,
     dropout: float = 0.0,
+    input_dropout: float = 0.0,
     seed: int | None = None,
     training: bool = True,
     return_output: bool = True,
@@ -282,6 +290,7 @@ def rnn_forward(
         lengths=lengths,
         batch_first=batch_first,
         dropout=dropout,
+        input_dropout=input_dropout,
         seed=seed,
         training=training,
         return_output=return_output,
@@ -316,6 +325,7 @@ def lstm_segments(
     num_layers: int = 1,
     lengths: Lengths | None = None,
     dropout: float = 0.0,
+    input_dropout: float = 0.0,
     seed: int | None = None,
     segment_steps: int | None = None,
     memory_limit: MemoryLimit | None = None,
@@ -338,7 +348,7 @@ def lstm_segments(
         Initial (h, c), each [num_layers, B, H].
     shape : pair of int
         (T, B), needed where x is a function.
-    num_layers, lengths, dropout, seed
+    num_layers, lengths, dropout, input_dropout, seed
         As in `lstm_forward`.
     segment_steps : int, optional
         Steps of a segment, rounded up to what the core's sums need. By default some 8,192 tokens.
@@ -367,8 +377,8 @@ def lstm_segments(
     >>> _, dweights = segments.backward(dstate=(np.ones_like(h), None))
     """
     return _segments.make(
-        "lstm", x, weights, state, shape, num_layers, lengths, dropout, seed, segment_steps,
-        memory_limit,
+        "lstm", x, weights, state, shape, num_layers, lengths, dropout, input_dropout, seed,
+        segment_steps, memory_limit,
     )  # fmt: skip
 
 
@@ -381,14 +391,15 @@ def gru_segments(
     num_layers: int = 1,
     lengths: Lengths | None = None,
     dropout: float = 0.0,
+    input_dropout: float = 0.0,
     seed: int | None = None,
     segment_steps: int | None = None,
     memory_limit: MemoryLimit | None = None,
 ) -> Segments:
     """Prepare a GRU for sequences longer than memory; as `lstm_segments`, the state being h."""
     return _segments.make(
-        "gru", x, weights, state, shape, num_layers, lengths, dropout, seed, segment_steps,
-        memory_limit,
+        "gru", x, weights, state, shape, num_layers, lengths, dropout, input_dropout, seed,
+        segment_steps, memory_limit,
     )  # fmt: skip
 
 
@@ -402,6 +413,7 @@ def rnn_segments(
     num_layers: int = 1,
     lengths: Lengths | None = None,
     dropout: float = 0.0,
+    input_dropout: float = 0.0,
     seed: int | None = None,
     segment_steps: int | None = None,
     memory_limit: MemoryLimit | None = None,
@@ -411,8 +423,8 @@ def rnn_segments(
     ``nonlinearity`` is that of `rnn_forward`.
     """
     return _segments.make(
-        _rnn_cell(nonlinearity), x, weights, state, shape, num_layers, lengths, dropout, seed,
-        segment_steps, memory_limit,
+        _rnn_cell(nonlinearity), x, weights, state, shape, num_layers, lengths, dropout,
+        input_dropout, seed, segment_steps, memory_limit,
     )  # fmt: skip
 
 

@@ -159,9 +159,10 @@ def forward(
     bidirectional=False,
     lengths=None,
     masks=None,
+    input_masks=None,
 ):
     """masks[k] [T, B, D * H] multiplies what layer k hands to layer k + 1 (dropout, already
-    scaled)."""
+    scaled), input_masks[d] [B, I] what direction d of layer 0 sees of x."""
     T, B, _ = x.shape
     D, H = 1 + bidirectional, weights["weight_hh_l0"].shape[1]
     lengths = [T] * B if lengths is None else lengths
@@ -173,6 +174,8 @@ def forward(
         for direction in range(D):
             w, k = weights_of(weights, layer, direction), layer * D + direction
             units = slice(direction * H, (direction + 1) * H)
+            masked = layer == 0 and input_masks is not None
+            seen = layer_input * input_masks[direction] if masked else layer_input
             for b in range(B):
                 ts = steps_of(lengths[b], direction)
                 (
@@ -181,7 +184,7 @@ def forward(
                     h[k, b],
                     c[k, b],
                     tapes[layer, direction, b],
-                ) = run_sequence(cell, w, layer_input[ts, b], h[k, b].copy(), c[k, b].copy())
+                ) = run_sequence(cell, w, seen[ts, b], h[k, b].copy(), c[k, b].copy())
         last = layer == num_layers - 1
         layer_input = output if last or masks is None else output * masks[layer]
     return Forward(output, h, c, cells, tapes)
@@ -189,7 +192,7 @@ def forward(
 
 def backward(
     cell, result, x, weights, doutput=None, dh=None, dc=None, dcells=None, *,
-    num_layers=1, bidirectional=False, lengths=None, masks=None,
+    num_layers=1, bidirectional=False, lengths=None, masks=None, input_masks=None,
 ):  # fmt: skip
     """The gradients of sum(doutput * output) + sum(dh * h) + sum(dc * c) + sum(dcells * cells)."""
     T, B, _ = x.shape
@@ -220,7 +223,8 @@ def backward(
                     dc[k, b].copy(),
                     dw,
                 )
-            dinput = dinput + dxs
+            masked = layer == 0 and input_masks is not None
+            dinput = dinput + (dxs * input_masks[direction] if masked else dxs)
             suffix = f"_l{layer}" + ("_reverse" if direction else "")
             dweights |= {name + suffix: dw[name] for name in w}
         dcell = np.zeros_like(dcell)

@@ -19,8 +19,8 @@ class Bidirectional(Layer):
 
     Each direction's last output is the one at its own last step (Schuster and Paliwal 1997). With
     ``num_layers`` each layer of the stack sees both directions of the one below, side by side, as
-    in PyTorch. With ``dropout`` both directions see the same masked input. With ``return_state`` a
-    call returns the output, then the forward direction's state, then the backward one's.
+    in PyTorch. With ``return_state`` a call returns the output, then the forward direction's state,
+    then the backward one's.
 
     Parameters
     ----------

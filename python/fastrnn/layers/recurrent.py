@@ -27,7 +27,6 @@ class _Pass:
     mask: Array | None  # where it is not None, the output was scattered to its places
     steps: int  # that were run
     gathered: bool  # whether x was
-    seed: int | None  # of the input's dropout
 
 
 class RecurrentLayer(Layer):
@@ -44,7 +43,8 @@ class RecurrentLayer(Layer):
         the gates in the order of the class: see `fastrnn.initializers`.
     dropout : float
         Keras's: while training, one mask of the input's features for each sequence, the same at
-        every step (Gal and Ghahramani 2016). For a stack it is the first layer's input.
+        every step (Gal and Ghahramani 2016). For a stack it is the first layer's input; each
+        direction of a `Bidirectional` layer has masks of its own.
     recurrent_dropout : 0.0
         Not supported.
     return_sequences : bool
@@ -241,10 +241,7 @@ class RecurrentLayer(Layer):
             x, mask = x[:, ::-1], None if mask is None else mask[:, ::-1]
         x, lengths, gathered = _without_gaps(x, mask)
         steps = x.shape[1]
-        seed = self.seeds.next() if training and self.dropout else None
-        if seed is not None:
-            x = ops.sequence_dropout(x, self.dropout, seed)
-        drops = training and self.stack_dropout > 0 and self.num_layers > 1
+        drops = self.dropout > 0 or (self.stack_dropout > 0 and self.num_layers > 1)
         output, states, cache = self._run(
             x,
             states,
@@ -253,7 +250,8 @@ class RecurrentLayer(Layer):
             lengths=lengths,
             batch_first=True,
             dropout=self.stack_dropout,
-            seed=self.seeds.next() if drops else None,
+            input_dropout=self.dropout,
+            seed=self.seeds.next() if training and drops else None,
             training=training,
             return_output=self.return_sequences,
             recompute=self.recompute,
@@ -267,9 +265,7 @@ class RecurrentLayer(Layer):
         in_place = lengths is None or (not gathered and self.zero_output_for_mask)
         scattered = mask if self.return_sequences and not in_place else None
         if training:
-            self._pass = _Pass(
-                cache, x.shape[0], mask if gathered else scattered, steps, gathered, seed
-            )
+            self._pass = _Pass(cache, x.shape[0], mask if gathered else scattered, steps, gathered)
         if not self.return_sequences:
             return self._last(states[0])
         output = np.asarray(output)
@@ -302,8 +298,6 @@ class RecurrentLayer(Layer):
         self.initial_state_gradients = split_states(self, dinitial)
         if dx is None:
             return None
-        if last.seed is not None:
-            dx = ops.sequence_dropout(dx, self.dropout, last.seed)
         if last.gathered and last.mask is not None:
             dx = ops.scatter_steps(dx, last.mask)
         return dx[:, ::-1] if self.go_backwards else dx

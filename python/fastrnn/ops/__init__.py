@@ -22,7 +22,7 @@ from fastrnn.ops.activations import (
     activation_forward,
     keeps_input,
 )
-from fastrnn.ops.dropout_masks import dropout, sequence_dropout
+from fastrnn.ops.dropout_masks import dropout
 from fastrnn.ops.embedding import embedding_backward, embedding_forward
 from fastrnn.ops.layer_norm import layer_norm_backward, layer_norm_forward
 from fastrnn.ops.linear import linear_backward, linear_forward
@@ -94,7 +94,6 @@ __all__ = [
     "rnn_forward",
     "row_loss",
     "scatter_steps",
-    "sequence_dropout",
     "sgd",
     "softmax_cross_entropy",
 ]

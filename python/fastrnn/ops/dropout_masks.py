@@ -21,15 +21,3 @@ def dropout(x: Array, p: float, seed: int, *, stream: int = 0, first_step: int =
     shape = (x.shape[0], 1, x.shape[1]) if x.ndim == 2 else x.shape
     _core.dropout(x.reshape(shape), out.reshape(shape), p, seed, stream, first_step)
     return out
-
-
-def sequence_dropout(x: Array, p: float, seed: int, *, stream: int = 0) -> Floating:
-    """Do what `dropout` does to x [B, T, F] with one mask a row, the same at every step.
-
-    The mask is the one that `dropout` has at step 0.
-    """
-    p = _check.fraction("p", p)
-    x = _check.floating("x", x, (None, None, None))
-    out = np.empty_like(x)
-    _core.sequence_dropout(x, out, p, seed, stream)
-    return out
