@@ -87,6 +87,7 @@ def calls():
             floats(3, 4), floats(4), floats(3), floats(3), floats(3, 4), floats(3, 4), floats(4),
             floats(4),
         ],
+        "packed_lengths": [np.array([2, 1]), 3, np.zeros(2, np.int64)],
         "count_steps": [mask, np.zeros(2, np.int64)],
         "gather_steps": [mask, floats(2, 3, 4), floats(2, 2, 4)],
         "scatter_steps": [mask, floats(2, 2, 4), True, floats(2, 3, 4)],

@@ -97,6 +97,16 @@ def test_forward_and_backward_agree_with_the_reference_at_any_size(case, isa, th
     check_against_reference(case, isa, threads, batch_first)
 
 
+@pytest.mark.parametrize("H", range(17, 33))
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_any_number_of_units_in_the_last_register_gives_the_right_numbers(cell, H, dtype, isa):
+    # Nine rows are tiles of several heights.
+    case = Case(cell, T=3, B=9, I=5, H=H, dtype=dtype)
+    result = run_forward(case)
+    assert_close(result, expected_forward(case), dtype)
+    assert_close(run_backward(case, result.cache), expected_backward(case), dtype)
+
+
 def test_every_two_values_of_the_grid_meet_in_a_row():
     pairs = {frozenset(pair) for row in GRID for pair in itertools.combinations(row.items(), 2)}
     assert {("sizes", size) for size in SIZES} <= {item for pair in pairs for item in pair}

@@ -42,6 +42,14 @@ int py_count_steps(const py::object& mask, const py::object& lengths) {
     return static_cast<int>(count_steps(m, to));
 }
 
+bool py_packed_lengths(const py::object& batch_sizes, index tokens, const py::object& lengths) {
+    const index steps = array_of(batch_sizes, "batch_sizes", 1).shape(0);
+    const auto* const sizes = contiguous<const std::int64_t>(batch_sizes, "batch_sizes", {steps});
+    const index rows = array_of(lengths, "lengths", 1).shape(0);
+    auto* const to = contiguous<std::int64_t>(lengths, "lengths", {rows});
+    return steps > 0 && sizes[0] == rows && packed_lengths(sizes, steps, tokens, to);
+}
+
 // More steps exist in no row than there are in x.
 void check_longest(const Mask& mask, index steps) {
     std::vector<std::int64_t> lengths(static_cast<std::size_t>(mask.rows));
@@ -218,6 +226,7 @@ void py_merge_backward(const std::string& merge, const py::object& x, const py::
 
 void bind_steps(py::module_& m) {
     using py::arg;
+    m.def("packed_lengths", py_packed_lengths, arg("batch_sizes"), arg("tokens"), arg("lengths"));
     m.def("count_steps", py_count_steps, arg("mask"), arg("lengths"));
     m.def("gather_steps", py_gather_steps, arg("mask"), arg("x"), arg("out"));
     m.def("scatter_steps", py_scatter_steps, arg("mask"), arg("x"), arg("repeat"), arg("out"));

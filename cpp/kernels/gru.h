@@ -45,8 +45,7 @@ struct Gru {
 
     template <class T>
     static FASTRNN_INLINE void backward(BackwardUnit<T>& s) {
-        const Vec<T> n = load(s.slots), r = load(s.slots + lanes<T>);
-        const Vec<T> z = load(s.slots + 2 * lanes<T>), q = load(s.slots + 3 * lanes<T>);
+        const Vec<T> n = s.slots[0], r = s.slots[1], z = s.slots[2], q = s.slots[3];
         // h = n + z * (h_prev - n)
         const Vec<T> dz = s.dh * (s.h_prev - n);
         const Vec<T> dn = fma(-s.dh, z, s.dh);

@@ -48,15 +48,13 @@ struct Lstm {
     }
 
     template <class T>
-    static FASTRNN_INLINE Vec<T> restore_c(const T* slots, Vec<T> c_prev) {
-        return next_c<Vec<T>>(load(slots), load(slots + lanes<T>), load(slots + 2 * lanes<T>),
-                              c_prev);
+    static FASTRNN_INLINE Vec<T> restore_c(const Slots<const T>& slots, Vec<T> c_prev) {
+        return next_c<Vec<T>>(slots[0], slots[1], slots[2], c_prev);
     }
 
     template <class T>
     static FASTRNN_INLINE void backward(BackwardUnit<T>& s) {
-        const Vec<T> i = load(s.slots), f = load(s.slots + lanes<T>);
-        const Vec<T> g = load(s.slots + 2 * lanes<T>), o = load(s.slots + 3 * lanes<T>);
+        const Vec<T> i = s.slots[0], f = s.slots[1], g = s.slots[2], o = s.slots[3];
         const Vec<T> tanh_c = tanh<T>(s.c);
         // h = o * tanh(c)
         const Vec<T> d_o = s.dh * tanh_c;

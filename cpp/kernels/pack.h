@@ -40,7 +40,8 @@ void pack_register(const T* const (&rows)[lanes<T>], index k, T* packed, index p
 template <class T>
 void pack_gates(const PackGates<T>& a) {
     constexpr int L = lanes<T>;
-    const index vectors = (a.unit_end - a.unit_begin) * a.gates;
+    const bool narrow = a.narrow && a.unit_end * L > a.hidden;
+    const index vectors = (a.unit_end - a.unit_begin - narrow) * a.gates;
     for (index v = 0; v < vectors; ++v) {
         const index unit = (a.unit_begin + v / a.gates) * L, gate = a.gate[v % a.gates];
         const T* rows[L];
@@ -52,6 +53,17 @@ void pack_gates(const PackGates<T>& a) {
         const index first = v / a.panel * a.panel, width = smaller(a.panel, vectors - first);
         pack_register<T>(rows, a.k, a.packed + first * a.k * L + (v - first) * L, width * L);
     }
+    const index n = a.hidden % L, width = narrow ? ceil_div(a.gates * n, L) : 0;
+    for (index v = 0; v < width; ++v) {
+        const T* rows[L];
+        for (int lane = 0; lane < L; ++lane) {
+            const index column = v * L + lane, unit = a.hidden - n + column % n;
+            rows[lane] = column < a.gates * n
+                             ? a.weight + (a.gate[column / n] * a.hidden + unit) * a.stride
+                             : nullptr;
+        }
+        pack_register<T>(rows, a.k, a.packed + (vectors * a.k + v) * L, width * L);
+    }
 }
 
 template <class T>
@@ -59,7 +71,7 @@ void pack_columns(const T* weight, index stride, index columns, index k, index p
     const int plain = 0;
     // In one piece: Clang would make a constructor of it, which the linker could share.
     pack_gates(PackGates<T>{weight, stride, columns, k, 1, &plain, 0, ceil_div(columns, lanes<T>),
-                            panel, packed});
+                            panel, false, packed});
 }
 
 template <class T>

@@ -7,7 +7,7 @@
 //   units                          registers of hidden units in a tile
 //   needs_h_prev                   whether its equations use h_{t-1} outside of the product
 //   keeps_gates                    whether its backward equations use more of a step than h_t
-//   start(acc, slots, start)       the accumulators of the recurrent product
+//   start(acc, slots, start)       the accumulators of the recurrent product, where not narrow
 //   forward(ForwardUnits&, keep)   the equations, for some rows and one register of units
 //   restore_c(slots, c_prev)       c_t, where has_c
 //   backward(BackwardUnit&)        ... for one row
@@ -21,40 +21,70 @@
 namespace fastrnn {
 namespace {
 
+// What a row stores of one register of units: [slots][L], of a narrow one [slots][n].
+template <class T>
+struct Slots {
+    using V = Vec<std::remove_const_t<T>>;
+    T* at;
+    index n;  // 0: not narrow
+
+    FASTRNN_INLINE V operator[](int k) const {
+        return n > 0 ? load_first(at + k * n, n) : load(at + k * lanes<std::remove_const_t<T>>);
+    }
+    FASTRNN_INLINE void keep(int k, V v) const {
+        if (n > 0) return store_first(at + k * n, v, n);
+        store(at + k * lanes<T>, v);
+    }
+};
+
+// Register u of a row; `n` as in Slots.
+template <class Cell, class T, class Gate>
+FASTRNN_INLINE Slots<Gate> slots_of(const GateRows<T>& gates, index u, index row, index n) {
+    const index width = n > 0 ? gates.narrow_width : Cell::slots * lanes<std::remove_const_t<T>>;
+    return {gates.data + u * gates.unit_stride + (gates.first + row) * width, n};
+}
+
 // One register of units of `rows` sequences, side by side.
 template <class T, int rows>
 struct ForwardUnits {
     using V = Group<T, rows>;
-    V acc[4];        // [gates] the arguments of the h side's slots
-    T* slots[rows];  // [slots][L] in: the input's part; out: kept for the backward pass
+    V acc[4];              // [gates] the arguments of the h side's slots
+    Slots<T> slots[rows];  // in: the input's part; out: kept for the backward pass
     V h_prev, c_prev;
     V h, c;  // results
 
     FASTRNN_INLINE V slot(int k) const {
         V v;
         FASTRNN_UNROLL
-        for (int i = 0; i < rows; ++i) v.row[i] = load(slots[i] + k * lanes<T>);
+        for (int i = 0; i < rows; ++i) v.row[i] = slots[i][k];
         return v;
     }
     FASTRNN_INLINE void keep(int k, const V& v) const {
         FASTRNN_UNROLL
-        for (int i = 0; i < rows; ++i) store(slots[i] + k * lanes<T>, v.row[i]);
+        for (int i = 0; i < rows; ++i) slots[i].keep(k, v.row[i]);
     }
 };
 
 template <class T>
 struct BackwardUnit {
-    const T* slots;  // where the cell keeps its gates, else h
+    Slots<const T> slots;  // where the cell keeps its gates, else h
     Vec<T> h;
     Vec<T> dh, dc;  // in: of h_t and c_t; out: the parts that bypass the product
     Vec<T> h_prev, c_prev, c;
     Vec<T> dslots[4];  // results
 };
 
-// Step: ForwardStep, or RecomputeStep, which wants the gates alone.
-template <class Cell, class T, int Units, class Step>
+// The units of register u, where it is narrow; else 0.
+template <class T, class Step>
+FASTRNN_INLINE index narrow_units(const Step& s, index u) {
+    return s.gates.narrow_width > 0 && u == s.hidden / lanes<T> ? s.hidden % lanes<T> : 0;
+}
+
+// Step: ForwardStep, or RecomputeStep, which wants the gates alone. Narrow: the registers that the
+// gates of a narrow register of units fill; 0: of whole ones.
+template <class Cell, class T, int Units, class Step, int Narrow = 0>
 struct ForwardTile {
-    static constexpr int NV = Units * Cell::gates;
+    static constexpr int whole = Units * Cell::gates, NV = Narrow > 0 ? Narrow : whole;
     static constexpr bool gates_alone = std::is_same_v<Step, RecomputeStep<T>>;
     const Step& s;
     index unit;  // the first register of units
@@ -63,24 +93,53 @@ struct ForwardTile {
 
     template <int MR>
     __attribute__((noinline)) void tile(index first, index t) const {
-        constexpr int L = lanes<T>;
         Tile<T, MR, NV> acc;
         const T* a[MR];
-        T* gates[MR];
         FASTRNN_UNROLL
         for (int i = 0; i < MR; ++i) {
             const index row = s.row[first + i];
             a[i] = s.h_prev + s.h_prev_offset[row];
-            gates[i] = s.gates + unit * s.gates_stride + row * (Cell::slots * L);
+            start(acc[i], row);
+        }
+        if constexpr (!gates_alone && Narrow == 0) fetch_ahead<MR>(first);
+        accumulate<T, MR, NV>(acc, a, weight, s.hidden, share_ahead<T, NV>(next, t, s.hidden));
+        if constexpr (Narrow == 0) {
+            finish_rows<MR, 0>(first, acc, a);
+        } else {  // through memory: a gate begins at any lane
+            constexpr int L = lanes<T>;
+            alignas(64) NarrowRow gates[MR];
+            FASTRNN_UNROLL
+            for (int i = 0; i < MR; ++i) {
+                FASTRNN_UNROLL
+                for (int j = 0; j < NV; ++j) store(gates[i] + j * L, acc[i][j]);
+                store(gates[i] + NV * L, zero<T>());
+            }
+            finish_narrow(first, MR, gates, a);
+        }
+    }
+
+    // The accumulators of a row: the input's part, and what else comes before the product.
+    FASTRNN_INLINE void start(Vec<T>* acc, index row) const {
+        constexpr int L = lanes<T>;
+        if constexpr (Narrow == 0) {
             FASTRNN_UNROLL
             for (int u = 0; u < Units; ++u) {
-                Cell::template start<T>(&acc[i][u * Cell::gates], gates[i] + u * s.gates_stride,
+                Cell::template start<T>(acc + u * Cell::gates,
+                                        slots_of<Cell, T, T>(s.gates, unit + u, row, 0).at,
                                         s.start ? s.start + (unit + u) * L : nullptr);
             }
+        } else {
+            constexpr int from_input = Cell::x_slot + Cell::gates - Cell::h_slot;
+            const index n = s.hidden % L;
+            const T* const slots =
+                slots_of<Cell, T, T>(s.gates, unit, row, n).at + Cell::h_slot * n;
+            FASTRNN_UNROLL
+            for (int j = 0; j < NV; ++j) {
+                acc[j] = load_first(slots + j * L, larger(0, smaller(L, from_input * n - j * L)));
+                if (from_input < Cell::gates)
+                    acc[j] = either<T>(acc[j], load(s.start + unit * L + j * L));
+            }
         }
-        if constexpr (!gates_alone) fetch_ahead<MR>(first);
-        accumulate<T, MR, NV>(acc, a, weight, s.hidden, share_ahead<T, NV>(next, t, s.hidden));
-        finish_rows<MR, 0>(first, acc, a);
     }
 
     // The same rows of the next registers of units: the weights that stream by have pushed them out
@@ -92,7 +151,8 @@ struct ForwardTile {
             const index row = s.row[first + i];
             FASTRNN_UNROLL
             for (int u = Units; u < 2 * Units; ++u) {
-                const T* gates = s.gates + (unit + u) * s.gates_stride + row * (Cell::slots * L);
+                const index n = narrow_units<T>(s, unit + u);
+                const T* const gates = slots_of<Cell, T, T>(s.gates, unit + u, row, n).at;
                 for (int j = 0; j < Cell::slots * L; j += line<T>)
                     __builtin_prefetch(gates + j, 1, 2);
                 if (Cell::has_c)
@@ -120,6 +180,28 @@ struct ForwardTile {
         if constexpr (left > N) finish_rows<MR, From + N>(first, acc, h_prev);
     }
 
+    // The same for a narrow register, in a function for tiles of any height: there is no more to
+    // gain from keeping these in registers.
+    using NarrowRow = T[(NV + 1) * lanes<T>];
+    __attribute__((noinline)) void finish_narrow(index first, int rows, const NarrowRow* gates,
+                                                 const T* const* h_prev) const {
+        int i = 0;
+        for (; i + 2 < rows; i += 3) finish_some<3>(first + i, gates + i, h_prev + i);
+        for (; i < rows; ++i) finish_some<1>(first + i, gates + i, h_prev + i);
+    }
+    template <int N>
+    FASTRNN_INLINE void finish_some(index first, const NarrowRow* gates,
+                                    const T* const* h_prev) const {
+        ForwardUnits<T, N> units;
+        FASTRNN_UNROLL
+        for (int g = 0; g < Cell::gates; ++g) {
+            FASTRNN_UNROLL
+            for (int i = 0; i < N; ++i)
+                units.acc[g].row[i] = load(gates[i] + g * (s.hidden % lanes<T>));
+        }
+        finish(s.row + first, unit, h_prev, units);
+    }
+
     template <int N>
     FASTRNN_INLINE void finish(const index* rows, index u, const T* const* h_prev,
                                ForwardUnits<T, N>& units) const {
@@ -127,7 +209,7 @@ struct ForwardTile {
         const index column = u * L, n = smaller(L, s.hidden - column);
         FASTRNN_UNROLL
         for (int i = 0; i < N; ++i)
-            units.slots[i] = s.gates + u * s.gates_stride + rows[i] * (Cell::slots * L);
+            units.slots[i] = slots_of<Cell, T, T>(s.gates, u, rows[i], Narrow > 0 ? n : 0);
         if constexpr (gates_alone) {  // h and c are not used, so the compiler leaves them out
             units.h_prev = units.c_prev = zero<T>();
             Cell::template forward<T, N>(units, true);
@@ -163,14 +245,30 @@ FASTRNN_INLINE void forward_units(const Step& s, index unit, const T* weight, co
         ForwardTile<Cell, T, Units, Step>{s, unit, weight, next}, s.rows);
 }
 
+// A narrow register of units, whose gates fill `Registers` or more.
+template <class Cell, class T, int Registers, class Step>
+FASTRNN_INLINE void narrow_register(const Step& s, index unit, const T* weight, const T* next) {
+    if constexpr (Registers < most_narrow_registers) {
+        if (Cell::gates * (s.hidden % lanes<T>) > Registers * lanes<T>)
+            return narrow_register<Cell, T, Registers + 1>(s, unit, weight, next);
+    }
+    for_row_tiles<tile_rows(Registers)>(
+        ForwardTile<Cell, T, 1, Step, Registers>{s, unit, weight, next}, s.rows);
+}
+
 template <class Cell, class T, class Step>
 FASTRNN_INLINE void for_units(const Step& s) {
     const T* weight = s.weight;
-    for (index unit = s.unit_begin; unit < s.unit_end; unit += Cell::units) {
+    const bool narrow = narrow_units<T>(s, s.unit_end - 1) > 0;
+    const index whole_end = s.unit_end - narrow;
+    for (index unit = s.unit_begin; unit < whole_end; unit += Cell::units) {
         const bool last = unit + Cell::units >= s.unit_end;  // then the next step begins anew
         const T* const next = weight + Cell::units * Cell::gates * lanes<T> * s.hidden;
         forward_units<Cell, T, Cell::units>(s, unit, weight, last ? s.weight : next);
         weight = next;
+    }
+    if constexpr (Cell::units == 1 && Cell::gates > 1) {
+        if (narrow) narrow_register<Cell, T, 1>(s, whole_end, weight, s.weight);
     }
 }
 
@@ -189,12 +287,12 @@ template <class Cell, class T>
 void restore_c_step(const RestoreStep<T>& s) {
     constexpr int L = lanes<T>;
     for (index u = s.unit_begin; u < s.unit_end; ++u) {
+        const index narrow = narrow_units<T>(s, u);
         for (index i = 0; i < s.rows; ++i) {
             const index row = s.row[i];
             const Vec<T> c_prev = load(s.c_prev + u * s.c_prev_stride + row * L);
-            store(s.c + u * s.c_stride + row * L,
-                  Cell::template restore_c<T>(
-                      s.gates + u * s.gates_stride + row * (Cell::slots * L), c_prev));
+            const auto slots = slots_of<Cell, T, const T>(s.gates, u, row, narrow);
+            store(s.c + u * s.c_stride + row * L, Cell::template restore_c<T>(slots, c_prev));
         }
     }
 }
@@ -207,59 +305,71 @@ FASTRNN_INLINE Vec<T> first_lanes(Vec<T> v, index n) {
     return load(whole);
 }
 
-// What the next register of units of a row needs: it has lain in memory since the forward pass.
+// What register u of a row needs, the next: it has lain in memory since the forward pass.
 template <class Cell, class T>
-FASTRNN_INLINE void fetch_next_unit(const BackwardStep<T>& s, index u, index row) {
+FASTRNN_INLINE void fetch_unit(const BackwardStep<T>& s, index u, index row, index narrow) {
     constexpr int L = lanes<T>;
-    const index place = row * (Cell::slots * L);
+    const T* const gates = slots_of<Cell, T, const T>(s.gates, u, row, narrow).at;
+    const T* const dgates = s.dgates + u * s.dgates_stride + row * (Cell::slots * L);
     FASTRNN_UNROLL
     for (int j = 0; j < Cell::slots * L; j += line<T>) {
-        if constexpr (Cell::keeps_gates)
-            __builtin_prefetch(s.gates + (u + 1) * s.gates_stride + place + j, 0, 3);
-        __builtin_prefetch(s.dgates + (u + 1) * s.dgates_stride + place + j, 1, 3);
+        if constexpr (Cell::keeps_gates) __builtin_prefetch(gates + j, 0, 3);
+        __builtin_prefetch(dgates + j, 1, 3);
     }
     if (Cell::has_c) {
-        __builtin_prefetch(s.c + (u + 1) * s.c_stride + row * L, 0, 3);
-        __builtin_prefetch(s.c_prev + (u + 1) * s.c_prev_stride + row * L, 0, 3);
+        __builtin_prefetch(s.c + u * s.c_stride + row * L, 0, 3);
+        __builtin_prefetch(s.c_prev + u * s.c_prev_stride + row * L, 0, 3);
+    }
+}
+
+// One register of units; `narrow` as in Slots.
+template <class Cell, class T>
+FASTRNN_INLINE void backward_unit(const BackwardStep<T>& s, index u, index narrow) {
+    constexpr int L = lanes<T>;
+    const index column = u * L, n = smaller(L, s.hidden - column);
+    const index narrow_next = narrow_units<T>(s, u + 1);
+    for (index i = 0; i < s.rows; ++i) {
+        const index row = s.row[i];
+        BackwardUnit<T> unit;
+        if constexpr (Cell::keeps_gates) {
+            unit.slots = slots_of<Cell, T, const T>(s.gates, u, row, narrow);
+        } else {
+            unit.h = load_first(s.h + s.h_offset[row] + column, n);
+        }
+        T* dh = s.dh + u * s.state_stride + row * L;
+        unit.dh = load(dh);
+        if (s.doutput) unit.dh += load_first(s.doutput + s.doutput_offset[row] + column, n);
+        if (Cell::needs_h_prev)
+            unit.h_prev = load_first(s.h_prev + s.h_prev_offset[row] + column, n);
+        T* dc = nullptr;
+        if (Cell::has_c) {
+            dc = s.dc + u * s.state_stride + row * L;
+            unit.dc = load(dc);
+            if (s.dcells) unit.dc += load_first(s.dcells + s.dcells_offset[row] + column, n);
+            unit.c = load(s.c + u * s.c_stride + row * L);
+            unit.c_prev = load(s.c_prev + u * s.c_prev_stride + row * L);
+        }
+        fetch_unit<Cell>(s, u + 1, row, narrow_next);
+        Cell::template backward<T>(unit);
+        store(dh, unit.dh);
+        if (Cell::has_c) store(dc, unit.dc);
+        // Lanes beyond H are cleared: an infinite input makes NaN of their zero weights, which
+        // must not spread.
+        T* dslots = s.dgates + u * s.dgates_stride + row * (Cell::slots * L);
+        FASTRNN_UNROLL
+        for (int g = 0; g < Cell::slots; ++g)
+            store(dslots + g * L, first_lanes<T>(unit.dslots[g], n));
     }
 }
 
 template <class Cell, class T>
 void backward_step(const BackwardStep<T>& s) {
-    constexpr int L = lanes<T>;
     for (index u = s.unit_begin; u < s.unit_end; ++u) {
-        const index column = u * L, n = smaller(L, s.hidden - column);
-        for (index i = 0; i < s.rows; ++i) {
-            const index row = s.row[i];
-            BackwardUnit<T> unit;
-            if constexpr (Cell::keeps_gates) {
-                unit.slots = s.gates + u * s.gates_stride + row * (Cell::slots * L);
-            } else {
-                unit.h = load_first(s.h + s.h_offset[row] + column, n);
-            }
-            T* dh = s.dh + u * s.state_stride + row * L;
-            unit.dh = load(dh);
-            if (s.doutput) unit.dh += load_first(s.doutput + s.doutput_offset[row] + column, n);
-            if (Cell::needs_h_prev)
-                unit.h_prev = load_first(s.h_prev + s.h_prev_offset[row] + column, n);
-            T* dc = nullptr;
-            if (Cell::has_c) {
-                dc = s.dc + u * s.state_stride + row * L;
-                unit.dc = load(dc);
-                if (s.dcells) unit.dc += load_first(s.dcells + s.dcells_offset[row] + column, n);
-                unit.c = load(s.c + u * s.c_stride + row * L);
-                unit.c_prev = load(s.c_prev + u * s.c_prev_stride + row * L);
-            }
-            fetch_next_unit<Cell>(s, u, row);
-            Cell::template backward<T>(unit);
-            store(dh, unit.dh);
-            if (Cell::has_c) store(dc, unit.dc);
-            // Lanes beyond H are cleared: an infinite input makes NaN of their zero weights, which
-            // must not spread.
-            T* dslots = s.dgates + u * s.dgates_stride + row * (Cell::slots * L);
-            FASTRNN_UNROLL
-            for (int g = 0; g < Cell::slots; ++g)
-                store(dslots + g * L, first_lanes<T>(unit.dslots[g], n));
+        const index narrow = narrow_units<T>(s, u);
+        if (narrow > 0) {
+            backward_unit<Cell>(s, u, narrow);
+        } else {
+            backward_unit<Cell>(s, u, 0);
         }
     }
 }

@@ -6,6 +6,11 @@
 //   units   [U][rows][L]         c, dh, dc: one value a unit
 //   packed  [K][P][L] a panel    of P registers, panel after panel; the last may be narrower
 //
+// The last register of units is "narrow" where its H % L units leave so much of it empty that their
+// gates, side by side, fit one register or two. The forward pass then computes and stores them so:
+// [rows][slots][H % L], a row filled up to whole registers, and packs the weights' columns, the
+// biases too, as [gates][H % L].
+//
 // "rows" are (time step, sequence) pairs; a stride from one register of units to the next is a
 // `unit_stride`. Every pointer is owned by the caller and lives through the call. Rows are found
 // through offsets, so that any strides, any order of the sequences and both directions of time are
@@ -15,6 +20,15 @@
 #include "base/types.h"
 
 namespace fastrnn {
+
+// Where the gates of some rows lie: row r of register u at data + u * unit_stride + (first + r) *
+// width, where width is slots * L, in a narrow register narrow_width.
+template <class T>
+struct GateRows {
+    T* data = nullptr;
+    index unit_stride = 0, first = 0;
+    index narrow_width = 0;  // 0: no register is narrow
+};
 
 // c = start + a b, or c += a b: each element one chain of fma in the order of K, on top of `start`
 // or of what c holds.
@@ -71,13 +85,12 @@ struct ForwardStep {
     index unit_begin = 0, unit_end = 0;  // registers of hidden units
     index hidden = 0;
     const T* weight = nullptr;  // weight_hh, packed, from unit_begin on
-    const T* start = nullptr;   // [U * L], GRU: bias_hh of the candidate; null: 0
+    const T* start = nullptr;   // [U * L], GRU: bias_hh of the candidate; narrow: [gates][H % L]
     const T* h_prev = nullptr;  // sequence r: H elements from h_prev + h_prev_offset[r]
     const index* h_prev_offset = nullptr;
     T* h = nullptr;
     const index* h_offset = nullptr;
-    T* gates = nullptr;  // in: the input's part; out: what the backward pass needs, if `keep`
-    index gates_stride = 0;
+    GateRows<T> gates;  // in: the input's part; out: what the backward pass needs, if `keep`
     bool keep = false;
     const T* c_prev = nullptr;
     T* c = nullptr;
@@ -98,8 +111,7 @@ struct RecomputeStep {
     const T* start = nullptr;
     const T* h_prev = nullptr;  // token r: H elements from h_prev + h_prev_offset[r]
     const index* h_prev_offset = nullptr;
-    T* gates = nullptr;  // in: the input's part
-    index gates_stride = 0;
+    GateRows<T> gates;  // in: the input's part
 };
 
 // c_t from c_{t-1} and the gates, to the bits of ForwardStep.
@@ -108,10 +120,11 @@ struct RestoreStep {
     index rows = 0;
     const index* row = nullptr;
     index unit_begin = 0, unit_end = 0;
-    const T* gates = nullptr;
+    index hidden = 0;
+    GateRows<T> gates;
     const T* c_prev = nullptr;
     T* c = nullptr;
-    index gates_stride = 0, c_prev_stride = 0, c_stride = 0;
+    index c_prev_stride = 0, c_stride = 0;
 };
 
 // One time step backward, from the gradient of h_t (and c_t) to those of the gates' arguments.
@@ -129,8 +142,7 @@ struct BackwardStep {
                       // product to t - 1
     T* dc = nullptr;  // in: of c_t from step t + 1; out: of c_{t-1}
     index state_stride = 0;
-    const T* gates = nullptr;  // where CellKernels::keeps_gates, else h
-    index gates_stride = 0;
+    GateRows<T> gates;  // where CellKernels::keeps_gates, else h
     const T* h = nullptr;
     const index* h_offset = nullptr;
     const T* c = nullptr;
@@ -158,6 +170,16 @@ struct CellKernels {
     void (*restore_c)(const RestoreStep<T>&);    // null without c
 };
 
+constexpr index most_narrow_registers = 2;
+
+// Elements of a narrow register's row of gates; 0 where the last register is like the others.
+template <class T>
+index narrow_width(const CellKernels<T>& cell, index L, index hidden) {
+    const index n = hidden % L, fit = smaller(most_narrow_registers, cell.gates - 1);
+    const bool narrow = n > 0 && cell.panel == cell.gates && cell.gates * n <= fit * L;
+    return narrow ? round_up(cell.slots * n, L) : 0;
+}
+
 // Packing. `gate` maps a register's place in a group of `gates` to a block of `hidden` rows of the
 // weight.
 template <class T>
@@ -167,6 +189,7 @@ struct PackGates {
     int gates = 1;
     const int* gate = nullptr;
     index unit_begin = 0, unit_end = 0, panel = 0;
+    bool narrow = false;  // whether the last register of units is
     T* packed = nullptr;
 };
 

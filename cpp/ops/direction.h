@@ -23,6 +23,7 @@ protected:
           input_(input),
           units_(ceil_div(hidden_, L_)),
           width_(cell_.slots * L_),
+          narrow_width_(narrow_width(cell_, L_, hidden_)),
           h0_(h0),
           h0_offset_(static_cast<std::size_t>(schedule_.batch), 0) {
         for (std::size_t i = 0; h0 && i < h0_offset_.size(); ++i) {
@@ -42,23 +43,40 @@ protected:
         return s > 0 ? h.at(s - 1) : h0_;
     }
 
-    // bias + W_ih x of some tokens for the units unit_begin .. unit_end, which begin on a panel:
-    // token k's row of x lies at x + x_offset[k], its gates at gates + gates_offset[k] in each
-    // register of units.
-    void input_product(const PackedLayer<T>& weights, const T* x,
-                       const std::vector<index>& x_offset, index unit_begin, index unit_end,
-                       T* gates, const std::vector<index>& gates_offset, index unit_stride) const {
+    // Tokens: where each has its row of x, and its gates in a register of units.
+    struct InputRows {
+        std::vector<index> x, gates, narrow_gates;
+    };
+    void add_row(InputRows& rows, index x_offset, index gates_row) const {
+        rows.x.push_back(x_offset);
+        rows.gates.push_back(gates_row * width_);
+        if (narrow_width_) rows.narrow_gates.push_back(gates_row * narrow_width_);
+    }
+
+    // bias + W_ih x of some tokens for the units unit_begin .. unit_end, which begin on a panel.
+    void input_product(const PackedLayer<T>& weights, const T* x, const InputRows& rows,
+                       index unit_begin, index unit_end, const GateRows<T>& gates) const {
+        const bool narrow = narrow_width_ && unit_end == units_ && unit_begin < unit_end;
+        const index whole_end = unit_end - narrow;
         ProductArgs<T> p;
-        p.rows = static_cast<index>(x_offset.size());
-        p.a = x, p.a_offset = x_offset.data(), p.run = input_;
-        p.b = weights.w_ih.data() + unit_begin * cell_.gates * L_ * input_;
-        p.vectors = (unit_end - unit_begin) * cell_.gates, p.panel = cell_.panel;
-        p.c = gates + unit_begin * unit_stride + cell_.x_slot * L_,
-        p.c_offset = gates_offset.data();
-        p.group = cell_.gates, p.group_stride = unit_stride;
+        p.rows = static_cast<index>(rows.x.size());
+        p.a = x, p.a_offset = rows.x.data(), p.run = input_;
+        const auto product = [&](index unit, index slot_width, const std::vector<index>& offsets) {
+            p.b = weights.w_ih.data() + unit * cell_.gates * L_ * input_;
+            p.c = gates.data + unit * gates.unit_stride + cell_.x_slot * slot_width;
+            p.c_offset = offsets.data();
+            p.start = weights.start.data() + unit * cell_.gates * L_;
+            table_.product(p);
+        };
+        p.vectors = (whole_end - unit_begin) * cell_.gates, p.panel = cell_.panel;
+        p.group = cell_.gates, p.group_stride = gates.unit_stride;
         p.columns = p.vectors * L_;
-        p.start = weights.start.data() + unit_begin * cell_.gates * L_;
-        table_.product(p);
+        product(unit_begin, L_, rows.gates);
+        if (!narrow) return;
+        const index n = hidden_ % L_;
+        p.columns = cell_.gates * n;
+        p.vectors = p.panel = p.group = ceil_div(p.columns, L_);
+        product(whole_end, n, rows.narrow_gates);
     }
 
     index unit_grain() const { return cell_.panel / cell_.gates; }  // a panel's registers of units
@@ -73,6 +91,12 @@ protected:
         const index c = s / schedule_.chunk_steps;
         unit_stride = layout.unit_stride[c];
         return array + layout.base[c] + token_in_chunk(s) * row;
+    }
+
+    // The gates of step s in such an array.
+    GateRows<T> kept_gates(T* array, const ChunkLayout& layout, index s) const {
+        const index c = s / schedule_.chunk_steps;
+        return {array + layout.base[c], layout.unit_stride[c], token_in_chunk(s), narrow_width_};
     }
 
     // A member's part of a state: from the caller's [B, H] (null: zeros) to [U][B][L], and back.
@@ -100,8 +124,9 @@ protected:
     const KernelTable<T>& table_;
     const CellKernels<T>& cell_;
     const index L_, hidden_, input_, units_;
-    const index width_;  // elements of a sequence's gates in one register of units
-    const T* h0_;        // sequence i: H elements from h0_ + h0_offset_[i]
+    // Elements of a row of gates in one register of units, and in a narrow one.
+    const index width_, narrow_width_;
+    const T* h0_;  // sequence i: H elements from h0_ + h0_offset_[i]
     std::vector<index> h0_offset_;
 
 private:

@@ -135,9 +135,8 @@ private:
         p.tail = hidden_ % L_, p.tails = p.tail ? cell_.gates : 0, p.tail_stride = L_;
     }
 
-    const T* gates_at(index s, index& unit_stride) const {
-        return gates_ ? this->kept(gates_, cache_.gates_layout, s, width_, unit_stride)
-                      : recompute_->gates_at(s, unit_stride);
+    GateRows<T> gates_at(index s) const {
+        return gates_ ? this->kept_gates(gates_, cache_.gates_layout, s) : recompute_->gates_at(s);
     }
 
     const T* c_at(index s, index& unit_stride) const {
@@ -175,7 +174,7 @@ private:
         a.dcells = dcells_.at(s), a.dcells_offset = dcells_.offset(s);
         a.dh = work_.dh.data(), a.dc = work_.dc.data(), a.state_stride = schedule_.batch * L_;
         if (cell_.keeps_gates) {
-            a.gates = gates_at(s, a.gates_stride);
+            a.gates = gates_at(s);
         } else {
             a.h = h_.at(s), a.h_offset = h_.offset(s);
         }
@@ -303,7 +302,7 @@ private:
             for (index k = larger(first, token); k < smaller(end, token + schedule_.active[s]);
                  ++k) {
                 a_offset.push_back(k * width_ + cell_.x_slot * L_);
-                c_offset.push_back(s * dx_.step + dx_.offset(s)[k - token]);
+                c_offset.push_back(dx_.start(s) + dx_.offset(s)[k - token]);
             }
         }
         ProductArgs<T> p;

@@ -74,14 +74,14 @@ public:
     void run(Team& team) {
         const Share share(team, sharing_, schedule_, units_, unit_grain());
         if (cell_.has_c) this->read_state(share, call_.c0, c_start_.data());
-        std::vector<index> a_offset, c_offset;
+        typename Direction<T>::InputRows tokens;
         for (index s = 0; s < schedule_.steps;) {
             const index chunk = s / schedule_.chunk_steps;
             const index end =
                 smaller(s + ahead_steps_,
                         gates_ || checkpoints_ ? schedule_.chunk_end(chunk) : schedule_.steps);
             if (checkpoints_ && s == schedule_.chunk_begin(chunk)) keep_checkpoint(share, chunk);
-            if (!team.cancelled()) input_part(share, s, end, a_offset, c_offset);
+            if (!team.cancelled()) input_part(share, s, end, tokens);
             for (const index begin = s; s < end; ++s) {
                 if (!team.cancelled()) step(share, s, begin);
                 if (share.by_units) team.barrier();
@@ -92,12 +92,11 @@ public:
     }
 
 private:
-    // The gates of step s: where they begin, and their stride. `begin` is the first step computed
-    // ahead with it.
-    T* gates_at(index s, index begin, index& unit_stride) const {
-        if (gates_) return this->kept(gates_, *gates_layout_, s, width_, unit_stride);
-        unit_stride = scratch_stride_;
-        return scratch_.data() + (s - begin) * schedule_.batch * width_;
+    // The gates of step s. `begin` is the first step computed ahead with it.
+    GateRows<T> gates_at(index s, index begin) const {
+        if (gates_) return this->kept_gates(gates_, *gates_layout_, s);
+        return {scratch_.data(), scratch_stride_, (s - begin) * schedule_.batch,
+                this->narrow_width_};
     }
 
     T* c_at(index s, index& unit_stride) const {
@@ -107,24 +106,18 @@ private:
     }
 
     // The input's part of the steps begin .. end - 1 for this member's sequences and units.
-    void input_part(const Share& share, index begin, index end, std::vector<index>& a_offset,
-                    std::vector<index>& c_offset) {
-        index unit_stride;
-        T* const gates = gates_at(begin, begin, unit_stride);
-        a_offset.clear();
-        c_offset.clear();
+    void input_part(const Share& share, index begin, index end,
+                    typename Direction<T>::InputRows& tokens) {
+        tokens.x.clear(), tokens.gates.clear(), tokens.narrow_gates.clear();
         for (index s = begin; s < end; ++s) {
-            index same_stride;
-            const index base = gates_at(s, begin, same_stride) - gates;
-            const index rows = share.rows(schedule_.active[s]);
+            const index first = gates_at(s, begin).first, rows = share.rows(schedule_.active[s]);
             for (index j = 0; j < rows; ++j) {
                 const index i = share.row[j];
-                a_offset.push_back(s * x_.step + x_.offset(s)[i]);
-                c_offset.push_back(base + i * width_);
+                this->add_row(tokens, x_.start(s) + x_.offset(s)[i], first + i);
             }
         }
-        this->input_product(*packed_, x_.base, a_offset, share.unit_begin, share.unit_end, gates,
-                            c_offset, unit_stride);
+        this->input_product(*packed_, x_.base, tokens, share.unit_begin, share.unit_end,
+                            gates_at(begin, begin));
     }
 
     // This member's part of the c that a chunk begins with.
@@ -148,7 +141,7 @@ private:
         a.start = packed_->start_recurrent.data();
         a.h_prev = this->h_before(s, h_, a.h_prev_offset);
         a.h = h_.at(s), a.h_offset = h_.offset(s);
-        a.gates = gates_at(s, begin, a.gates_stride);
+        a.gates = gates_at(s, begin);
         a.keep = gates_ != nullptr;
         if (cell_.has_c) {
             a.c_prev = c_at(s - 1, a.c_prev_stride);

@@ -51,10 +51,14 @@ public:
     }
 
     // Of a step in the chunk that was computed last.
-    T* gates_at(index s, index& unit_stride) const {
-        return in_chunk(work_.gates, s, width_, unit_stride);
+    GateRows<T> gates_at(index s) const {
+        return {work_.gates.data(), unit_stride(s, width_), this->token_in_chunk(s),
+                this->narrow_width_};
     }
-    T* c_at(index s, index& unit_stride) const { return in_chunk(work_.c, s, L_, unit_stride); }
+    T* c_at(index s, index& stride) const {
+        stride = unit_stride(s, L_);
+        return work_.c.data() + this->token_in_chunk(s) * L_;
+    }
     const T* c_before(index s, index& unit_stride) const {
         const index c = s / schedule_.chunk_steps;
         if (s > schedule_.chunk_begin(c)) return c_at(s - 1, unit_stride);
@@ -63,15 +67,15 @@ public:
     }
 
 private:
-    T* in_chunk(const Buffer<T>& array, index s, index row, index& unit_stride) const {
-        const index tokens = schedule_.chunk_tokens(s / schedule_.chunk_steps);
-        unit_stride = ChunkLayout::padded(tokens * row, sizeof(T));
-        return array.data() + this->token_in_chunk(s) * row;
+    index unit_stride(index s, index row) const {
+        return ChunkLayout::padded(schedule_.chunk_tokens(s / schedule_.chunk_steps) * row,
+                                   sizeof(T));
     }
 
     // A member's tokens of a chunk, and where they have their x, gates and h.
     struct Tokens {
-        std::vector<index> own, x_offset, gates_offset;
+        std::vector<index> own;
+        typename Direction<T>::InputRows input;
         std::vector<index> h_prev_offset;  // of all tokens, by number
         index of_first_step = 0;           // own tokens whose h_{t-1} is h0
     };
@@ -86,9 +90,8 @@ private:
             for (index j = 0; j < rows; ++j) {
                 const index i = share.row[j], token = this->token_in_chunk(s) + i;
                 t.own.push_back(token);
-                t.x_offset.push_back(s * x_.step + x_.offset(s)[i]);
-                t.gates_offset.push_back(token * width_);
-                t.h_prev_offset[token] = before[i] + (s > 0 ? (s - 1) * h_.step : 0);
+                this->add_row(t.input, x_.start(s) + x_.offset(s)[i], token);
+                t.h_prev_offset[token] = before[i] + (s > 0 ? h_.start(s - 1) : 0);
             }
             if (s == 0) t.of_first_step = rows;
         }
@@ -101,9 +104,8 @@ private:
         a.row = t.own.data(), a.rows = static_cast<index>(t.own.size());
         a.unit_begin = unit_begin, a.unit_end = unit_end;
         a.hidden = hidden_;
-        a.gates = gates_at(schedule_.chunk_begin(c), a.gates_stride);
-        this->input_product(weights, x_.base, t.x_offset, unit_begin, unit_end, a.gates,
-                            t.gates_offset, a.gates_stride);
+        a.gates = gates_at(schedule_.chunk_begin(c));
+        this->input_product(weights, x_.base, t.input, unit_begin, unit_end, a.gates);
         a.weight = weights.w_hh.data() + unit_begin * cell_.gates * L_ * hidden_;
         a.start = weights.start_recurrent.data();
         a.h_prev_offset = t.h_prev_offset.data();
@@ -121,7 +123,8 @@ private:
         a.rows = share.rows(schedule_.active[s]);
         a.row = share.row.data();
         a.unit_begin = unit_begin, a.unit_end = unit_end;
-        a.gates = gates_at(s, a.gates_stride);
+        a.hidden = hidden_;
+        a.gates = gates_at(s);
         a.c_prev = c_before(s, a.c_prev_stride);
         a.c = c_at(s, a.c_stride);
         cell_.restore_c(a);

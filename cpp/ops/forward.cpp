@@ -151,12 +151,15 @@ Cache<T>::Cache(const Plan& plan, const Kernels& k) : kernels(k) {
     const KernelTable<T>& table = kernel_table<T>(kernels);
     const CellKernels<T>& cell = table.cell[static_cast<int>(shape.cell)];
     const index L = table.lanes, units = ceil_div(shape.hidden_size, L);
-    if (shape.recompute == Recompute::none && cell.keeps_gates)
-        gates_layout = ChunkLayout(plan.schedule, units, cell.slots * L, sizeof(T));
+    if (shape.recompute == Recompute::none && cell.keeps_gates) {
+        const index width = cell.slots * L, narrow = narrow_width(cell, L, shape.hidden_size);
+        gates_layout =
+            ChunkLayout(plan.schedule, units, width, narrow > 0 ? narrow : width, sizeof(T));
+    }
     if (cell.has_c && shape.recompute == Recompute::checkpoint) {
         checkpoints = plan.schedule.chunks() * units * shape.batch * L;
     } else if (cell.has_c) {
-        c_layout = ChunkLayout(plan.schedule, units, L, sizeof(T));
+        c_layout = ChunkLayout(plan.schedule, units, L, L, sizeof(T));
     }
     const index each = gates_layout.total + c_layout.total + checkpoints;
     const index elements = shape.layers * shape.directions * each +

@@ -43,11 +43,13 @@ index ChunkLayout::padded(index elements, index element_size) {
     return (lines | 1) * 64 / element_size;
 }
 
-ChunkLayout::ChunkLayout(const Schedule& schedule, index units, index width, index element_size) {
+ChunkLayout::ChunkLayout(const Schedule& schedule, index units, index width, index last_width,
+                         index element_size) {
     for (index c = 0; c < schedule.chunks(); ++c) {
+        const index tokens = schedule.chunk_tokens(c);
         base.push_back(total);
-        unit_stride.push_back(padded(schedule.chunk_tokens(c) * width, element_size));
-        total += units * unit_stride.back();
+        unit_stride.push_back(padded(tokens * width, element_size));
+        total += (units - 1) * unit_stride.back() + padded(tokens * last_width, element_size);
     }
 }
 

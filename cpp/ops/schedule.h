@@ -43,10 +43,12 @@ struct Schedule {
 };
 
 // Where a [U][tokens of a chunk][width] array keeps each chunk: chunk after chunk, each with its
-// own stride from one register of units to the next, which avoids multiples of 4 KiB.
+// own stride from one register of units to the next, which avoids multiples of 4 KiB. Rows of the
+// last register may be shorter.
 struct ChunkLayout {
     ChunkLayout() = default;
-    ChunkLayout(const Schedule& schedule, index units, index width, index element_size);
+    ChunkLayout(const Schedule& schedule, index units, index width, index last_width,
+                index element_size);
     std::vector<index> base, unit_stride;  // [chunks]
     index total = 0;
 
@@ -67,48 +69,57 @@ Tensor3<const T> read_only(const Tensor3<T>& t) {
     return {t.data, t.time_stride, t.batch_stride, t.packed};
 }
 
-// The same array as one direction of time walks it: the row of sequence i at step s is at(s) +
-// offset(s)[i].
+// The same array as one direction of time walks it: the row of sequence i at step s lies start(s) +
+// offset(s)[i] elements from `base`.
 template <class T>
 struct TimeView {
     TimeView() = default;
     TimeView(const Tensor3<T>& tensor, const Schedule& schedule, bool reverse)
-        : base(tensor.data), step(reverse ? -tensor.time_stride : tensor.time_stride) {
+        : base(tensor.data),
+          step_(reverse ? -tensor.time_stride : tensor.time_stride),
+          row_(tensor.batch_stride) {
         if (!base) return;
-        if (tensor.packed) {
-            walk_tokens(tensor.batch_stride, schedule, reverse);
+        if (tensor.packed) first_token_ = schedule.first_token.data();
+        by_token_ = tensor.packed && reverse;
+        if (by_token_) {
+            walk_tokens(schedule);
             return;
         }
-        offsets.resize(static_cast<std::size_t>(schedule.batch));
-        for (std::size_t i = 0; i < offsets.size(); ++i) {
+        offsets_.resize(static_cast<std::size_t>(schedule.batch));
+        for (std::size_t i = 0; i < offsets_.size(); ++i) {
             const index last = larger(0, schedule.length[i] - 1);
-            offsets[i] =
-                schedule.order[i] * tensor.batch_stride + (reverse ? last * tensor.time_stride : 0);
+            offsets_[i] = tensor.packed ? static_cast<index>(i) * row_
+                                        : schedule.order[i] * row_ +
+                                              (reverse ? last * tensor.time_stride : 0);
         }
     }
-    T* at(index s) const { return base ? base + s * step : nullptr; }
-    const index* offset(index s) const {
-        return offsets.data() + (first_token ? first_token[s] : 0);
+    index start(index s) const {
+        if (by_token_) return 0;
+        return first_token_ ? first_token_[s] * row_ : s * step_;
     }
+    const index* offset(index s) const {
+        return offsets_.data() + (by_token_ ? first_token_[s] : 0);
+    }
+    T* at(index s) const { return base ? base + start(s) : nullptr; }
 
     T* base = nullptr;
-    index step = 0;
 
 private:
-    void walk_tokens(index row, const Schedule& schedule, bool reverse) {
-        step = 0;
-        first_token = schedule.first_token.data();
-        offsets.reserve(static_cast<std::size_t>(schedule.tokens()));
+    // Backward through packed tokens, no two sequences of different lengths take the same steps.
+    void walk_tokens(const Schedule& schedule) {
+        offsets_.reserve(static_cast<std::size_t>(schedule.tokens()));
         for (index s = 0; s < schedule.steps; ++s) {
             for (index i = 0; i < schedule.active[s]; ++i) {
-                const index t = reverse ? schedule.length[i] - 1 - s : s;
-                offsets.push_back((first_token[t] + i) * row);
+                const index t = schedule.length[i] - 1 - s;
+                offsets_.push_back((first_token_[t] + i) * row_);
             }
         }
     }
 
-    std::vector<index> offsets;          // [batch], or [tokens] of a packed array
-    const index* first_token = nullptr;  // of a packed array
+    index step_ = 0, row_ = 0;
+    bool by_token_ = false;               // offsets_ are [tokens], else [batch]
+    const index* first_token_ = nullptr;  // of a packed array
+    std::vector<index> offsets_;
 };
 
 }  // namespace fastrnn

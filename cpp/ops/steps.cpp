@@ -64,6 +64,19 @@ MaskKind count_steps(const Mask& mask, std::int64_t* lengths) {
     return full ? MaskKind::full : prefix ? MaskKind::prefix : MaskKind::gaps;
 }
 
+bool packed_lengths(const std::int64_t* sizes, index steps, index tokens, std::int64_t* lengths) {
+    index left = tokens;
+    for (index t = 0; t < steps; ++t) {
+        if (sizes[t] < 1 || sizes[t] > left || (t > 0 && sizes[t] > sizes[t - 1])) return false;
+        left -= sizes[t];
+    }
+    if (left != 0) return false;
+    index row = 0;
+    for (index t = steps; t > 0; --t)
+        while (row < sizes[t - 1]) lengths[row++] = t;
+    return true;
+}
+
 void gather_steps(const Mask& mask, const StepArray& x, index out_steps, char* out) {
     for_rows(mask.rows, out_steps * x.bytes, [&](index row) {
         char* const to = out + row * out_steps * x.bytes;

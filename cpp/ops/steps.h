@@ -21,6 +21,10 @@ enum class MaskKind { gaps = 0, prefix = 1, full = 2 };
 // lengths[row] = how many steps exist. `prefix`: they are the first ones; `full`: all of them.
 MaskKind count_steps(const Mask& mask, std::int64_t* lengths);
 
+// lengths [sizes[0]] of sequences of which sizes[t] have step t, the longest first. False if sizes
+// rise, are below 1 or do not add up to `tokens`.
+bool packed_lengths(const std::int64_t* sizes, index steps, index tokens, std::int64_t* lengths);
+
 // [rows, steps] elements of `bytes` each, which lie together.
 struct StepArray {
     const char* data;

@@ -1,6 +1,8 @@
 // Packing of a layer's weights, shared between the members of a team.
 #pragma once
 
+#include <algorithm>
+
 #include "ops/recurrent.h"
 #include "parallel/team.h"
 
@@ -14,7 +16,7 @@ PackedLayer<T> make_packed_layer(const KernelTable<T>& table, const CellKernels<
     p.w_ih = Buffer<T>(vectors * table.lanes * input);
     p.w_hh = Buffer<T>(vectors * table.lanes * hidden);
     p.start = Buffer<T>(vectors * table.lanes);
-    p.start_recurrent = Buffer<T>(units * table.lanes);
+    p.start_recurrent = Buffer<T>((units + cell.gates) * table.lanes);
     return p;
 }
 
@@ -24,7 +26,9 @@ void pack_layer(const KernelTable<T>& table, const CellKernels<T>& cell,
                 const LayerWeights<const T>& w, index hidden, index input, index unit_begin,
                 index unit_end, const PackedLayer<T>& packed) {
     const index L = table.lanes;
+    const bool narrow = narrow_width(cell, L, hidden) > 0;
     PackGates<T> args;
+    args.narrow = narrow;
     args.hidden = hidden, args.gates = cell.gates, args.panel = cell.panel;
     args.unit_begin = unit_begin, args.unit_end = unit_end;
 
@@ -39,18 +43,28 @@ void pack_layer(const KernelTable<T>& table, const CellKernels<T>& cell,
     const auto bias = [&](const T* b, index gate, index unit) {
         return b && unit < hidden ? b[gate * hidden + unit] : T(0);
     };
-    for (index unit = unit_begin * L; unit < unit_end * L; ++unit) {
-        const index u = unit / L, lane = unit % L;
-        for (int j = 0; j < cell.gates; ++j) {
-            const int slot = cell.x_slot + j;
-            T start = bias(w.b_ih, cell.x_gate[j], unit);
-            // A slot that both products fill has both biases in its one chain; else the recurrent
-            // one stays apart.
-            if (slot >= cell.h_slot) start += bias(w.b_hh, cell.h_gate[slot - cell.h_slot], unit);
-            packed.start[(u * cell.gates + j) * L + lane] = start;
-        }
-        if (cell.h_slot > cell.x_slot) {
-            packed.start_recurrent[unit] = bias(w.b_hh, cell.h_gate[cell.gates - 1], unit);
+    for (index u = unit_begin; u < unit_end; ++u) {
+        // Of a narrow register the gates lie side by side, zeros after them; the one gate that has
+        // a recurrent start is the last.
+        const index n = narrow && u == hidden / L ? hidden % L : L;
+        T* const start = packed.start.data() + u * cell.gates * L;
+        T* const recurrent = packed.start_recurrent.data() + u * L;
+        std::fill_n(start, cell.gates * L, T(0));
+        std::fill_n(recurrent, n < L ? cell.gates * L : L, T(0));
+        for (index lane = 0; lane < n; ++lane) {
+            const index unit = u * L + lane;
+            for (int j = 0; j < cell.gates; ++j) {
+                const int slot = cell.x_slot + j;
+                T& sum = start[j * n + lane];
+                sum = bias(w.b_ih, cell.x_gate[j], unit);
+                // A slot that both products fill has both biases in its one chain; else the
+                // recurrent one stays apart.
+                if (slot >= cell.h_slot) sum += bias(w.b_hh, cell.h_gate[slot - cell.h_slot], unit);
+            }
+            if (cell.h_slot > cell.x_slot) {
+                recurrent[(n < L ? (cell.gates - 1) * n : 0) + lane] =
+                    bias(w.b_hh, cell.h_gate[cell.gates - 1], unit);
+            }
         }
     }
 }

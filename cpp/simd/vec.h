@@ -213,6 +213,12 @@ FASTRNN_INLINE void store_first(T* p, Vec<T> v, index n) {
 
 #endif
 
+// a | b, bit by bit: whichever of the two is not 0.
+template <class T>
+FASTRNN_INLINE Vec<T> either(Vec<T> a, Vec<T> b) {
+    return (Vec<T>)((Bits<T>)a | (Bits<T>)b);
+}
+
 // 64-bit lanes, as many as of double, and the products of their lower halves.
 typedef std::uint64_t Wide __attribute__((vector_size(lanes<double> * sizeof(double))));
 

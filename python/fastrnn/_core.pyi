@@ -271,6 +271,13 @@ def layer_norm_backward(
 
 Mask = npt.NDArray[np.bool_]
 
+def packed_lengths(batch_sizes: Integers, tokens: int, lengths: Integers) -> bool:
+    """Write the lengths [B], the longest first, of a PackedSequence's batch_sizes [T].
+
+    False if those rise, are below 1, begin with another number than B or do not add up to
+    ``tokens``.
+    """
+
 def count_steps(mask: Mask, lengths: Integers) -> int:
     """lengths [B] = how many steps exist. 2: all do; 1: the first ones; 0: there are gaps."""
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
+from fastrnn._load import core
 from fastrnn._typing import Integers
 
 
@@ -26,14 +27,12 @@ def read_packing(batch_sizes: Tensor, tokens: int) -> Packing:
     ValueError
         If they rise, are below 1 or do not add up to ``tokens``.
     """
-    sizes = batch_sizes.numpy()
+    sizes = batch_sizes.contiguous().numpy()
     steps, batch = len(sizes), int(sizes[0]) if len(sizes) else 0
-    if not steps or sizes[-1] < 1 or (sizes[1:] > sizes[:-1]).any() or sizes.sum() != tokens:
+    lengths = np.empty(max(0, min(batch, tokens)), np.int64)
+    if not core.packed_lengths(sizes, tokens, lengths):
         raise ValueError(
             f"batch_sizes: expected sizes of 1 or more that never rise and add up to {tokens}, "
             f"got {sizes.tolist()}"
         )
-    if sizes[-1] == batch:
-        return Packing(steps, batch, None)
-    ended = np.searchsorted(sizes[::-1], np.arange(batch), side="right")
-    return Packing(steps, batch, steps - ended)
+    return Packing(steps, batch, None if lengths[-1] == steps else lengths)
