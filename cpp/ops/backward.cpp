@@ -19,6 +19,20 @@ void zero_past_the_end(const Plan& plan, const Tensor3<T>& t, index width) {
     }
 }
 
+// to += from for the valid tokens of [T, B, width].
+template <class T>
+void add_tokens(Team& team, const Plan& plan, const KernelTable<T>& table, index width,
+                const Tensor3<const T>& from, const Tensor3<T>& to) {
+    const TimeView<const T> source(from, plan.schedule, false);
+    const TimeView<T> target(to, plan.schedule, false);
+    for (index i = team.rank(); i < plan.shape.batch && !team.cancelled(); i += team.size()) {
+        for (index s = 0; s < plan.schedule.length[static_cast<std::size_t>(i)]; ++s) {
+            table.add_to(source.at(s) + source.offset(s)[i], target.at(s) + target.offset(s)[i],
+                         width);
+        }
+    }
+}
+
 }  // namespace
 
 template <class T>
@@ -34,9 +48,11 @@ void recurrent_backward(const Plan& plan, const Cache<T>& cache, const BackwardC
     if (sharing.by_units)
         unit_panel = larger(1, smaller(unit_panel, ceil_div(H, table.lanes) / sharing.threads));
 
-    const BackwardWorkspace<T> work(
-        plan, table, cell, sharing.threads,
-        larger(shape.input_size, shape.layers > 1 ? shape.layer_input(1) : 0));
+    const index widest_input =
+        larger(shape.input_size, shape.layers > 1 ? shape.layer_input(1) : 0);
+    std::vector<BackwardWorkspace<T>> work;  // of each half of the team, or of the whole
+    for (int i = 0; i < (sharing.apart ? 2 : 1); ++i)
+        work.emplace_back(plan, table, cell, sharing.team(), widest_input);
     // The gradients between layers, two in turn.
     Buffer<T> between[2];
     for (index i = 0; i < smaller(2, shape.layers - 1); ++i)
@@ -45,8 +61,7 @@ void recurrent_backward(const Plan& plan, const Cache<T>& cache, const BackwardC
     Buffer<T> dropped;
     const bool drops_again = dropping && cache.layer_dropped.empty();
     if (drops_again) dropped = Buffer<T>(shape.steps * shape.batch * width);
-    // The first layer's inputs after dropout, where they were not kept, and the gradient of the
-    // reverse direction's.
+    // The first layer's inputs after dropout, where they were not kept.
     std::vector<Buffer<T>> inputs;
     const bool drops_input_again = dropping_input && cache.input_dropped.empty();
     for (index d = 0; d < D && drops_input_again; ++d) inputs.emplace_back(shape.inputs());
@@ -54,8 +69,17 @@ void recurrent_backward(const Plan& plan, const Cache<T>& cache, const BackwardC
         const auto& buffers = drops_input_again ? inputs : cache.input_dropped;
         return whole_input(shape, buffers[static_cast<std::size_t>(d)]);
     };
+    // The reverse direction's part of the gradient of a layer's input, added to the forward one's:
+    // so neither waits for the other.
     Buffer<T> reverse_dx;
-    if (dropping_input && D == 2 && call.dx.data) reverse_dx = Buffer<T>(shape.inputs());
+    if (D == 2 && (call.dx.data || shape.layers > 1)) {
+        const index width = call.dx.data ? widest_input : shape.layer_input(1);
+        reverse_dx = Buffer<T>(shape.steps * shape.batch * width);
+    }
+    const auto reverse_dx_of = [&](index layer) {
+        const index width = shape.layer_input(layer);
+        return Tensor3<T>{reverse_dx.data(), shape.batch * width, width};
+    };
     const auto whole = [&](const Buffer<T>& buffer) {
         return Tensor3<T>{buffer.data(), shape.batch * width, width};
     };
@@ -82,6 +106,7 @@ void recurrent_backward(const Plan& plan, const Cache<T>& cache, const BackwardC
         c.doutput = part(last ? call.doutput : read_only(gradient_of_output(layer)));
         c.dcells = part(last ? call.dcells : Tensor3<const T>{});
         c.dx = layer == 0 ? call.dx : gradient_of_output(layer - 1);
+        if (direction == 1 && c.dx.data) c.dx = reverse_dx_of(layer);
         const auto states = [&](auto* all) { return all ? all + which * state : nullptr; };
         c.h0 = states(call.h0), c.c0 = states(call.c0), c.dhn = states(call.dhn),
         c.dcn = states(call.dcn);
@@ -91,22 +116,27 @@ void recurrent_backward(const Plan& plan, const Cache<T>& cache, const BackwardC
         c.accumulate = call.accumulate;
         c.input = shape.layer_input(layer);
         c.reverse = direction == 1;
-        c.add_dx = c.reverse;  // on top of the forward direction's
-        if (layer == 0 && dropping_input) {
-            c.x = read_only(input_of(direction));
-            if (reverse_dx.data() && c.reverse) c.dx = whole_input(shape, reverse_dx);
-            c.add_dx = false;
-        }
+        if (layer == 0 && dropping_input) c.x = read_only(input_of(direction));
         calls.push_back(c);
     }
     std::vector<std::unique_ptr<DirectionBackward<T>>> directions;
     for (std::size_t which = 0; which < calls.size(); ++which) {
         directions.push_back(std::make_unique<DirectionBackward<T>>(
-            plan, cache, which, sharing, unit_panel, work, calls[which]));
+            plan, cache, which, sharing, unit_panel, work[which % work.size()], calls[which]));
     }
 
     zero_past_the_end(plan, call.dx, shape.input_size);
-    run(sharing.threads, sharing.work, [&](Team& team) {
+    const auto run_directions = [&](Team& team, index layer) {
+        if (sharing.apart && team.even()) {
+            Team half = team.half();
+            directions[static_cast<std::size_t>(layer * D + team.half_number())]->run(half);
+            team.barrier();
+        } else {
+            for (index d = 0; d < D; ++d)
+                directions[static_cast<std::size_t>(layer * D + d)]->run(team);
+        }
+    };
+    run(sharing.team(), sharing.work, [&](Team& team) {
         for (index layer = shape.layers - 1; layer >= 0; --layer) {
             if (layer > 0 && drops_again) {
                 drop_tokens<T>(team, plan, table, layer - 1, output_of(layer - 1), whole(dropped));
@@ -117,19 +147,23 @@ void recurrent_backward(const Plan& plan, const Cache<T>& cache, const BackwardC
                     drop_input<T>(team, plan, table, d, call.x, input_of(d));
                 team.barrier();
             }
-            for (index d = 0; d < D; ++d)
-                directions[static_cast<std::size_t>(layer * D + d)]->run(team);
-            if (layer > 0 && dropping) {
-                const Tensor3<T> gradient = gradient_of_output(layer - 1);
-                drop_tokens<T>(team, plan, table, layer - 1, gradient, gradient);
-                team.barrier();
-            }
+            run_directions(team, layer);
+            if (layer == 0) break;
+            // A member has the same sequences in what follows.
+            const Tensor3<T> gradient = gradient_of_output(layer - 1);
+            if (D == 2)
+                add_tokens<T>(team, plan, table, width, read_only(reverse_dx_of(layer)), gradient);
+            if (dropping) drop_tokens<T>(team, plan, table, layer - 1, gradient, gradient);
+            if (D == 2 || dropping) team.barrier();
         }
-        if (!dropping_input || !call.dx.data) return;
-        drop_input<T>(team, plan, table, 0, read_only(call.dx), call.dx);
-        if (D == 1) return;
-        drop_input<T>(team, plan, table, 1, read_only(whole_input(shape, reverse_dx)), call.dx,
-                      true);
+        if (!call.dx.data) return;
+        const Tensor3<const T> reverse = read_only(reverse_dx_of(0));
+        if (dropping_input) {
+            drop_input<T>(team, plan, table, 0, read_only(call.dx), call.dx);
+            if (D == 2) drop_input<T>(team, plan, table, 1, reverse, call.dx, true);
+        } else if (D == 2) {
+            add_tokens<T>(team, plan, table, shape.input_size, reverse, call.dx);
+        }
     });
 }
 

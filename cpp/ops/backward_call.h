@@ -67,7 +67,6 @@ struct BackwardDirectionCall {
     bool accumulate;           // on top of what dweights hold
     index input;
     bool reverse;
-    bool add_dx;  // to what dx holds
 };
 
 }  // namespace fastrnn

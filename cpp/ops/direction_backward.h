@@ -313,7 +313,6 @@ private:
         p.c = dx_.base, p.c_offset = c_offset.data();
         p.group_stride = L_;
         p.columns = input_;
-        p.add = call_.add_dx;
         table_.product(p);
     }
 

@@ -98,7 +98,12 @@ std::unique_ptr<Cache<T>> recurrent_forward(const Plan& plan, const ForwardCall<
         }
     }
 
-    run(sharing.threads, sharing.work, [&](Team& team) {
+    const auto run_direction = [&](Team& team, index which) {
+        const auto i = static_cast<std::size_t>(which);
+        if (!call.packed) directions[i].pack(team, call.weights[i]);
+        directions[i].run(team);
+    };
+    run(sharing.team(), sharing.work, [&](Team& team) {
         for (index d = 0; d < D && dropping_input; ++d)
             drop_input<T>(team, plan, table, d, call.x, input_of(d));
         for (index layer = 0; layer < shape.layers; ++layer) {
@@ -110,11 +115,11 @@ std::unique_ptr<Cache<T>> recurrent_forward(const Plan& plan, const ForwardCall<
                     team.barrier();
                 }
             }
-            for (index d = 0; d < D; ++d) {
-                const auto which = static_cast<std::size_t>(layer * D + d);
-                DirectionForward<T>& direction = directions[which];
-                if (!call.packed) direction.pack(team, call.weights[which]);
-                direction.run(team);
+            if (sharing.apart && team.even()) {
+                Team half = team.half();
+                run_direction(half, layer * D + team.half_number());
+            } else {
+                for (index d = 0; d < D; ++d) run_direction(team, layer * D + d);
             }
         }
     });

@@ -2,7 +2,9 @@
 //
 // By rows: each member takes some of the sequences and walks through time alone, without a
 // barrier. By units: each member owns a range of hidden units, and with it a slice of the weights
-// that stays in its own cache, and all meet once a step. Neither changes a bit of the results.
+// that stays in its own cache, and all meet once a step. The two directions of a layer do not need
+// each other, so that each may be one half's work, with more rows to a member and fewer to meet.
+// None of this changes a bit of the results.
 #pragma once
 
 #include <algorithm>
@@ -15,8 +17,11 @@ namespace fastrnn {
 
 struct Sharing {
     bool by_units = false;
-    int threads = 1;
-    double work = 0;  // of the call, as given to choose_sharing
+    int threads = 1;     // that share a direction
+    bool apart = false;  // the two directions of a layer side by side, each by half of the team
+    double work = 0;     // of the call, as given to choose_sharing
+
+    int team() const { return apart ? 2 * threads : threads; }
 };
 
 // `call_work`: the call's floating-point operations or the bytes of weights that it reads,
@@ -24,7 +29,7 @@ struct Sharing {
 // weights that one step reads; `step_flops`: of one step with all sequences; `unit_groups`: parts
 // that the hidden units can be cut into.
 Sharing choose_sharing(double call_work, double step_flops, double weight_bytes, index batch,
-                       index unit_groups);
+                       index unit_groups, index directions);
 
 // For every layer of a stack alike; `products` is 1 for the forward pass, 2 for the backward pass.
 template <class T>
@@ -43,7 +48,8 @@ Sharing share_stack(const Plan& plan, const KernelTable<T>& table, int products,
     const double flops = 2 * row_weights * static_cast<double>(plan.schedule.tokens());
     return choose_sharing(passes * std::max(flops, read_weights * sizeof(T)),
                           2 * step_weights * static_cast<double>(s.batch), step_weights * sizeof(T),
-                          s.batch, ceil_div(ceil_div(s.hidden_size, table.lanes), unit_grain));
+                          s.batch, ceil_div(ceil_div(s.hidden_size, table.lanes), unit_grain),
+                          s.directions);
 }
 
 // One member's part: which sequences, which registers of units.

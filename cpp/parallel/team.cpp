@@ -117,7 +117,7 @@ int threads_worth(double flops, index pieces) {
 
 LostTime::Duration Barrier::wait() {
     LostTime::Duration slept{0};
-    if (size_ == 1) return slept;
+    if (size_ <= 1) return slept;
     static const int processors = omp_get_num_procs();
     const int generation = generation_.load(std::memory_order_relaxed);
     if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == size_) {
@@ -150,7 +150,7 @@ LostTime::Duration Barrier::wait() {
 }
 
 void Team::poll() {
-    if (rank_ != 0) return;
+    if (!polls_) return;
     const auto now = std::chrono::steady_clock::now();
     if (now - last_poll < poll_interval) return;
     last_poll = now;
@@ -169,9 +169,10 @@ void run(int threads, double flops, const std::function<void(Team&)>& body) {
     last_poll = start;
     bool cancelled = false;
     if (threads <= 1) {
-        Team::Shared shared{Barrier(1), {}, {}};
+        Team::Shared shared(1);
+        LostTime::Duration slept{0};
         FlushDenormals flush;
-        Team team(0, 1, shared);
+        Team team(0, 1, true, shared, shared.barrier, slept);
         body(team);
         cancelled = team.cancelled();
     } else {
@@ -182,13 +183,15 @@ void run(int threads, double flops, const std::function<void(Team&)>& body) {
         {
             const int size = omp_get_num_threads();
 #pragma omp single
-            shared = new Team::Shared{Barrier(size), {}, {}};
+            shared = new Team::Shared(size);
+            const int rank = omp_get_thread_num();
+            LostTime::Duration slept{0};
             FlushDenormals flush;
-            Team team(omp_get_thread_num(), size, *shared);
+            Team team(rank, size, rank == 0, *shared, shared->barrier, slept);
             if (watched) {
                 const LostTime lost(start);
                 body(team);
-                shared->lost.fetch_add(lost.until_now(team.slept_).count());
+                shared->lost.fetch_add(lost.until_now(slept).count());
             } else {
                 body(team);
             }

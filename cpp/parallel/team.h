@@ -47,7 +47,14 @@ class Team {
 public:
     int rank() const { return rank_; }
     int size() const { return size_; }
-    void barrier() { slept_ += shared_.barrier.wait(); }
+    void barrier() { slept_ += barrier_.wait(); }
+    // Of a team of an even size: which half this member is in, and that half as a team of its own.
+    bool even() const { return size_ % 2 == 0; }
+    int half_number() const { return rank_ / (size_ / 2); }
+    Team half() {
+        return {rank_ % (size_ / 2),         size_ / 2, polls_, shared_,
+                shared_.half[half_number()], slept_};
+    }
     // After an interruption the bodies skip their work but still meet at every barrier.
     bool cancelled() const { return shared_.cancelled.load(std::memory_order_relaxed); }
     void poll();  // does nothing except now and then on rank 0
@@ -60,14 +67,24 @@ public:
 
 private:
     struct Shared {
-        Barrier barrier;
+        explicit Shared(int size) : barrier(size), half{Barrier(size / 2), Barrier(size / 2)} {}
+        Barrier barrier, half[2];
         std::atomic<bool> cancelled{false};
         std::atomic<LostTime::Duration::rep> lost{0};  // by all members
     };
-    Team(int rank, int size, Shared& shared) : rank_(rank), size_(size), shared_(shared) {}
+    Team(int rank, int size, bool polls, Shared& shared, Barrier& barrier,
+         LostTime::Duration& slept)
+        : rank_(rank),
+          size_(size),
+          polls_(polls),
+          shared_(shared),
+          barrier_(barrier),
+          slept_(slept) {}
     const int rank_, size_;
-    LostTime::Duration slept_{0};
+    const bool polls_;  // whether this is the thread that called run()
     Shared& shared_;
+    Barrier& barrier_;
+    LostTime::Duration& slept_;
     friend void run(int, double, const std::function<void(Team&)>&);
 };
 
