@@ -77,6 +77,35 @@ FASTRNN_INLINE void accumulate(Tile<T, MR, NV>& acc, const T* const (&a)[MR], co
     }
 }
 
+// A single row has one chain of additions for each register of a panel, too few to keep the
+// pipelines full, so it takes several panels at once. Not of registers of 64 bytes: of those the
+// second-level cache brings no more than 4 in the time of an addition.
+template <class T>
+constexpr int row_panels(int nv) {
+    const int chains = sizeof(Vec<T>) == 64 ? 1 : 8;
+    return static_cast<int>(larger(1, chains / nv));
+}
+
+// acc[q * NV + j] += a[0 .. k) b_q[0 .. k)[j] for the panels b_q, panel_stride apart.
+template <class T, int Panels, int NV>
+FASTRNN_INLINE void accumulate_row(Vec<T> (&acc)[Panels * NV], const T* a, const T* b,
+                                   index panel_stride, index k, const T* ahead) {
+    FASTRNN_UNROLL_4
+    for (index p = 0; p < k; ++p, b += NV * lanes<T>, ahead += line<T>) {
+        FASTRNN_UNROLL
+        for (int q = 0; q < Panels; ++q) __builtin_prefetch(ahead + q * k * line<T>, 0, 2);
+        const Vec<T> x = broadcast(a[p]);
+        FASTRNN_UNROLL
+        for (int q = 0; q < Panels; ++q) {
+            FASTRNN_UNROLL
+            for (int j = 0; j < NV; ++j) {
+                acc[q * NV + j] =
+                    fma(x, load(b + q * panel_stride + j * lanes<T>), acc[q * NV + j]);
+            }
+        }
+    }
+}
+
 // What tile number t of a panel of k rows fetches ahead: its share of the panel that comes next.
 template <class T, int NV>
 FASTRNN_INLINE const T* share_ahead(const T* next, index t, index k) {
@@ -109,15 +138,18 @@ FASTRNN_INLINE void for_row_tiles(const Kernel& kernel, index rows) {
 // transposed recurrent weights has 1 MiB: 50 -> 75% of the peak). The sums wait in c in between.
 constexpr index piece_bytes = 128 << 10;
 
-// A piece of one panel of b, NV registers wide, against all rows of a.
-template <class T, int NV>
+// A piece of one panel of b, Width registers wide, against all rows of a; or of several panels
+// against one row.
+template <class T, int Width, int Panels = 1>
 struct PanelProduct {
+    static constexpr int NV = Panels * Width;
     const ProductArgs<T>& p;
-    index columns;    // elements of this panel that exist
+    index columns;    // elements of these panels that exist
     index place[NV];  // of each register in a row of c
     // The piece: `runs` runs of `run` terms, from p.a + skip and from b on.
     index skip, run, runs, run_stride;
     const T* b;
+    index panel_stride;
     const T* start;  // null: the sums go on from c
 
     template <int MR>
@@ -134,10 +166,14 @@ struct PanelProduct {
             }
         }
         const T* panel = b;
-        const T* ahead = share_ahead<T, NV>(b + run * runs * NV * lanes<T>, t, run * runs);
+        const T* ahead = share_ahead<T, Width>(b + run * runs * Width * lanes<T>, t, run * runs);
         for (index r = 0; r < runs; ++r, ahead += run * line<T>) {
-            accumulate<T, MR, NV>(acc, a, panel, run, ahead);
-            panel += run * NV * lanes<T>;
+            if constexpr (Panels == 1) {
+                accumulate<T, MR, NV>(acc, a, panel, run, ahead);
+            } else {
+                accumulate_row<T, Panels, Width>(acc[0], a[0], panel, panel_stride, run, ahead);
+            }
+            panel += run * Width * lanes<T>;
             FASTRNN_UNROLL
             for (int i = 0; i < MR; ++i) a[i] += run_stride;
         }
@@ -154,18 +190,25 @@ struct PanelProduct {
     }
 };
 
-template <class T, int NV>
+template <class T, int NV, int Panels = 1>
 FASTRNN_INLINE void product_panel_at(const ProductArgs<T>& p, index v) {
-    static constexpr T zeros[NV * lanes<T>] = {};
-    PanelProduct<T, NV> panel{p, p.columns - v * lanes<T>, {}, 0, 0, 0, 0, nullptr, nullptr};
-    for (int j = 0; j < NV; ++j) {
+    static constexpr T zeros[Panels * NV * lanes<T>] = {};
+    PanelProduct<T, NV, Panels> panel{p,      p.columns - v * lanes<T>, {}, 0, 0, 0, 0, nullptr, 0,
+                                      nullptr};
+    for (int j = 0; j < Panels * NV; ++j) {
         panel.place[j] = (v + j) / p.group * p.group_stride + (v + j) % p.group * lanes<T>;
     }
-    panel.b = p.b + v * (p.run * p.runs + p.tail * p.tails) * lanes<T>;
+    const index terms_of_all = p.run * p.runs + p.tail * p.tails;
+    panel.b = p.b + v * terms_of_all * lanes<T>;
+    panel.panel_stride = NV * terms_of_all * lanes<T>;
     panel.start = p.add ? nullptr : p.start ? p.start + v * lanes<T> : zeros;
     const auto piece = [&](index skip, index run, index runs, index run_stride) {
         panel.skip = skip, panel.run = run, panel.runs = runs, panel.run_stride = run_stride;
-        for_row_tiles<tile_rows(NV)>(panel, p.rows);
+        if constexpr (Panels == 1) {
+            for_row_tiles<tile_rows(NV)>(panel, p.rows);
+        } else {
+            panel.template tile<1>(0, 0);
+        }
         panel.b += run * runs * NV * lanes<T>;
         panel.start = nullptr;
     };
@@ -184,12 +227,28 @@ FASTRNN_INLINE void product_panel_at(const ProductArgs<T>& p, index v) {
     if (p.tails > 0) piece(p.runs * p.run_stride, p.tail, p.tails, p.tail_stride);
 }
 
+// One row against all panels of NV registers or more, as long as there are several; returns the
+// register where it stopped.
+template <class T, int NV>
+FASTRNN_INLINE index product_of_row(const ProductArgs<T>& p) {
+    if constexpr (NV < 4) {
+        if (p.panel > NV) return product_of_row<T, NV + 1>(p);
+    }
+    constexpr int panels = row_panels<T>(NV), together = panels * NV;
+    index v = 0;
+    for (; panels > 1 && p.panel == NV && p.vectors - v >= together; v += together)
+        product_panel_at<T, NV, panels>(p, v);
+    return v;
+}
+
 template <class T>
 void product(const ProductArgs<T>& p) {
     for (index r = 0; p.fetch && r < p.runs + (p.tails > 0); ++r) {
         fetch_rows<T>(p.a + r * p.run_stride, p.a_offset, nullptr, p.rows, p.run);
     }
-    for (index v = 0; v < p.vectors; v += p.panel) {
+    index v = 0;
+    if (p.rows == 1) v = product_of_row<T, 2>(p);
+    for (; v < p.vectors; v += p.panel) {
         switch (smaller(p.panel, p.vectors - v)) {
             case 1:
                 product_panel_at<T, 1>(p, v);

@@ -81,8 +81,9 @@ FASTRNN_INLINE index narrow_units(const Step& s, index u) {
 }
 
 // Step: ForwardStep, or RecomputeStep, which wants the gates alone. Narrow: the registers that the
-// gates of a narrow register of units fill; 0: of whole ones.
-template <class Cell, class T, int Units, class Step, int Narrow = 0>
+// gates of a narrow register of units fill; 0: of whole ones. Panels: of weights, several for a
+// single row.
+template <class Cell, class T, int Units, class Step, int Narrow = 0, int Panels = 1>
 struct ForwardTile {
     static constexpr int whole = Units * Cell::gates, NV = Narrow > 0 ? Narrow : whole;
     static constexpr bool gates_alone = std::is_same_v<Step, RecomputeStep<T>>;
@@ -102,7 +103,13 @@ struct ForwardTile {
             start(acc[i], row);
         }
         if constexpr (!gates_alone && Narrow == 0) fetch_ahead<MR>(first);
-        accumulate<T, MR, NV>(acc, a, weight, s.hidden, share_ahead<T, NV>(next, t, s.hidden));
+        if constexpr (Panels == 1) {
+            accumulate<T, MR, NV>(acc, a, weight, s.hidden, share_ahead<T, NV>(next, t, s.hidden));
+        } else {
+            constexpr int width = NV / Panels;
+            accumulate_row<T, Panels, width>(acc[0], a[0], weight, width * lanes<T> * s.hidden,
+                                             s.hidden, next);
+        }
         if constexpr (Narrow == 0) {
             finish_rows<MR, 0>(first, acc, a);
         } else {  // through memory: a gate begins at any lane
@@ -261,7 +268,17 @@ FASTRNN_INLINE void for_units(const Step& s) {
     const T* weight = s.weight;
     const bool narrow = narrow_units<T>(s, s.unit_end - 1) > 0;
     const index whole_end = s.unit_end - narrow;
-    for (index unit = s.unit_begin; unit < whole_end; unit += Cell::units) {
+    index unit = s.unit_begin;
+    constexpr int panels = row_panels<T>(Cell::units * Cell::gates);
+    constexpr int together = panels * Cell::units;
+    for (; panels > 1 && s.rows == 1 && whole_end - unit >= together; unit += together) {
+        const T* const next = weight + together * Cell::gates * lanes<T> * s.hidden;
+        ForwardTile<Cell, T, together, Step, 0, panels>{
+            s, unit, weight, unit + together < s.unit_end ? next : s.weight}
+            .template tile<1>(0, 0);
+        weight = next;
+    }
+    for (; unit < whole_end; unit += Cell::units) {
         const bool last = unit + Cell::units >= s.unit_end;  // then the next step begins anew
         const T* const next = weight + Cell::units * Cell::gates * lanes<T> * s.hidden;
         forward_units<Cell, T, Cell::units>(s, unit, weight, last ? s.weight : next);
