@@ -460,3 +460,17 @@ def test_the_commands_are_listed_with_a_line_each():
     ):
         assert f"  {name} " in shown
     assert CliRunner().invoke(main, ["translate"]).exit_code == 2
+
+
+# ---- the folder of results -----------------------------------------------------------------------
+
+
+def test_a_training_in_the_folder_is_never_lost_to_another_command(run, data, tmp_path):
+    run("sentiment", "--data", data, *SMALL, "--epochs", 1)
+    files = {path: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    for path in (data, tmp_path / "mistyped"):
+        shown = run("sentiment", "--data", path, *SMALL, "--epochs", 1, code=1)
+        assert "out holds a training already: --resume goes on with it" in shown
+    shown = run("sentiment", "--data", tmp_path / "mistyped", *SMALL, "--resume", code=1)
+    assert "mistyped: no such file" in shown
+    assert {path: path.read_bytes() for path in (tmp_path / "out").iterdir()} == files
