@@ -110,7 +110,7 @@ def save_training(
         own["training"] = json.dumps(describe_training(model))
     own["progress"] = json.dumps(
         {
-            "optimizer": type(model.need_optimizer()).__name__,
+            **_choices(model),
             "callbacks": states,
             "random": random.get_state(),
             "seed_counts": model.get_seed_counts(),
@@ -128,9 +128,10 @@ def restore_training(
     Raises
     ------
     ValueError
-        If the file is not whole, or of another model, optimiser or list of callbacks.
+        If the file is not whole, or of another model, loss, optimiser (its learning rate may be
+        another), list of callbacks or metadata, e.g. another vocabulary.
     """
-    parameters, others, own, _ = _read(path)
+    parameters, others, own, metadata = _read(path)
     if "progress" not in own:
         raise ValueError(f"{path}: a model without the state of its training")
     try:
@@ -138,19 +139,25 @@ def restore_training(
     except _BROKEN as error:
         raise ValueError(f"{path}: the training in it cannot be used ({error!r})") from error
     # Through JSON, as the file's went.
-    layers = json.loads(json.dumps(_describe_layers(model)))
+    layers, choices = json.loads(json.dumps([_describe_layers(model), _choices(model)]))
     optimizer = model.need_optimizer()
     callbacks = _stateful(callbacks)
     names = [type(callback).__name__ for callback in callbacks]
     for what, saved, present in (
         ("model", config.get("layers"), layers),
-        ("optimizer", progress.get("optimizer"), type(optimizer).__name__),
+        ("optimizer", progress.get("optimizer"), choices["optimizer"]),
+        ("loss", progress.get("loss"), choices["loss"]),
         ("list of callbacks", [c["class"] for c in progress.get("callbacks", [])], names),
+        *(
+            (f"{name} (metadata of the model)", metadata.get(name), model.metadata.get(name))
+            for name in sorted({*metadata, *model.metadata})
+        ),
     ):
         if saved != present:
+            was, now = _differing(saved, present)
             raise ValueError(
-                f"{path}: the training in it is of another {what}; it was {_short(saved)}, now it "
-                f"is {_short(present)}. Remove the file to begin anew"
+                f"{path}: the training in it is of another {what}; it was {was}, now it is {now}. "
+                "Remove the file to begin anew"
             )
     try:
         model.build(tuple(config["input_shape"]))
@@ -164,6 +171,20 @@ def restore_training(
         model.stop_training = bool(progress["stopped"])
     except _BROKEN as error:
         raise ValueError(f"{path}: the training in it cannot be used ({error!r})") from error
+
+
+def _choices(model: Trainer) -> dict[str, Any]:
+    """Return the optimiser, whose learning rate may be changed on the way, and the loss.
+
+    By the class alone where it is, or holds, a function.
+    """
+    choices: dict[str, dict[str, Any]] = {}
+    for name, thing in (("optimizer", model.need_optimizer()), ("loss", model.need_loss())):
+        choices[name] = {"class": type(thing).__name__}
+        with contextlib.suppress(ValueError):
+            choices[name] = _described(thing)
+    choices["optimizer"].get("config", {}).pop("learning_rate", None)
+    return choices
 
 
 def _stateful(callbacks: Sequence[Callback]) -> list[Callback]:
@@ -258,6 +279,12 @@ def _with_arrays(plain: Mapping[str, Any], arrays: Arrays) -> dict[str, Any]:
     return state
 
 
-def _short(thing: Any) -> str:
-    text = json.dumps(thing)
-    return text if len(text) < 300 else f"{text[:300]}..."
+def _differing(saved: Any, present: Any) -> tuple[str, str]:
+    """Return both as text; of long ones, from a little before they differ."""
+    texts = json.dumps(saved), json.dumps(present)
+    if max(map(len, texts)) < 300:
+        return texts
+    same = next((i for i, (a, b) in enumerate(zip(*texts, strict=False)) if a != b), 0)
+    start = max(0, same - 60)
+    parts = [text[start : start + 240] for text in texts]
+    return f"...{parts[0]}...", f"...{parts[1]}..."

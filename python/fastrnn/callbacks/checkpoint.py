@@ -112,7 +112,8 @@ class BackupAndRestore(Callback):
     when `fit` begins, `fit` goes on from it. An epoch that Ctrl-C, an error or the end of the
     process cut short is begun anew; the data must then come in the same order, as that of arrays
     does (not with ``steps_per_epoch``: batches begin anew). `fit` calls this callback after all
-    others. Callbacks that remember something must be the same ones.
+    others. Layers, loss, optimiser, ``model.metadata`` and callbacks that remember something must
+    be the same ones; a learning rate that is a number goes on as the file has it.
 
     Parameters
     ----------
