@@ -13,7 +13,20 @@ import numpy as np
 import pytest
 
 import fastrnn
-from fastrnn import GRU, LSTM, RNN, Bidirectional, Dense, Dropout, Embedding, Sequential, io
+from fastrnn import (
+    GRU,
+    LSTM,
+    RNN,
+    Bidirectional,
+    Dense,
+    Dropout,
+    Embedding,
+    LayerNormalization,
+    Sequential,
+    TimeDistributed,
+    io,
+)
+from fastrnn.callbacks import BackupAndRestore, ModelCheckpoint
 from fastrnn.layers import Layer
 from subprocesses import output_of
 
@@ -79,6 +92,50 @@ def test_a_layer_of_ones_own_is_saved_by_its_class(tmp_path):
     del Layer.classes["Scale"]
     with pytest.raises(ValueError, match="Scale"):
         Sequential.load(tmp_path / "m")
+
+
+@pytest.mark.parametrize("wrap", [lambda layer: layer, Bidirectional, TimeDistributed])
+def test_a_class_whose_configuration_lacks_an_argument_is_not_saved(tmp_path, wrap):
+    class Wide(GRU if wrap is Bidirectional else Dense):
+        def __init__(self, units, factor=1.0, **kwargs):
+            super().__init__(units, **kwargs)
+
+    class Steep(fastrnn.losses.MeanSquaredError):
+        def __init__(self, slope):
+            super().__init__()
+
+    model = Sequential([wrap(Wide(3, 2.0))])
+    model.build((None, 4, 2))
+    words = r"Wide: it cannot be saved, since get_config\(\) lacks its argument 'factor'"
+    with pytest.raises(ValueError, match=words):
+        model.save(tmp_path / "m")
+    model.compile("sgd", "mse")
+    for callback in (BackupAndRestore(tmp_path / "m"), ModelCheckpoint(tmp_path / "m")):
+        with pytest.raises(ValueError, match=words):  # before the first epoch
+            model.fit(np.ones((2, 4, 2)), np.ones(2), callbacks=[callback], epochs=1)
+        assert not model.optimizer.iterations
+    model = Sequential([Dense(3)])
+    model.build((None, 2))
+    model.compile("sgd", Steep(2.0))
+    with pytest.raises(ValueError, match=r"Steep: it cannot be saved.*'slope'"):
+        model.save(tmp_path / "m", include_optimizer=True)
+    assert not os.listdir(tmp_path)
+    for name in ("Wide", "Steep"):
+        Layer.classes.pop(name, None) or fastrnn.losses.Loss.classes.pop(name)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [LSTM(3), GRU(3), RNN(3), Dense(3), LayerNormalization(), Embedding(9, 2)],
+    ids=lambda layer: layer.name,
+)
+def test_a_class_made_from_one_of_ours_is_saved_as_it_is(tmp_path, layer):
+    kind = type("Own", (type(layer),), {})
+    model = Sequential([kind.from_config(layer.get_config())])
+    model.build((None,) if isinstance(layer, Embedding) else (None, 4, 3))
+    model.save(tmp_path / "m")
+    assert isinstance(Sequential.load(tmp_path / "m").layers[0], kind)
+    del Layer.classes["Own"]
 
 
 def test_a_failed_save_leaves_the_old_file_whole(model, tmp_path, monkeypatch):

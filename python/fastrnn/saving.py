@@ -7,6 +7,7 @@ arrays of these have names with a "/", which parameters' names do not have.
 from __future__ import annotations
 
 import contextlib
+import inspect
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastrnn import io, random
+from fastrnn._path import walk
 from fastrnn._typing import Array
 from fastrnn.callbacks.base import Callback
 from fastrnn.layers.base import Layer
@@ -80,7 +82,8 @@ def describe_training(model: Trainer) -> dict[str, Any]:
     RuntimeError
         If the model is not compiled.
     ValueError
-        If one of them is a function, which cannot be written to a file.
+        If one of them is a function, which cannot be written to a file, or has no `get_config`
+        for its arguments.
     """
     loss = model.need_loss()
     return {
@@ -89,6 +92,19 @@ def describe_training(model: Trainer) -> dict[str, Any]:
         "metrics": [_described(metric) for metric in model.metrics],
         "weighted_metrics": [_described(metric) for metric in model.weighted_metrics],
     }
+
+
+def describe_layers(model: Trainer) -> list[dict[str, Any]]:
+    """Return the layers as JSON can hold them.
+
+    Raises
+    ------
+    ValueError
+        If one of one's own has no `get_config` for its arguments.
+    """
+    for layer in walk(model.layers):
+        _check_config(layer)
+    return [_described(layer) for layer in model.layers]
 
 
 # ---- a training to be gone on with ---------------------------------------------------------------
@@ -139,7 +155,7 @@ def restore_training(
     except _BROKEN as error:
         raise ValueError(f"{path}: the training in it cannot be used ({error!r})") from error
     # Through JSON, as the file's went.
-    layers, choices = json.loads(json.dumps([_describe_layers(model), _choices(model)]))
+    layers, choices = json.loads(json.dumps([describe_layers(model), _choices(model)]))
     optimizer = model.need_optimizer()
     callbacks = _stateful(callbacks)
     names = [type(callback).__name__ for callback in callbacks]
@@ -195,16 +211,25 @@ def _stateful(callbacks: Sequence[Callback]) -> list[Callback]:
 
 
 def _parts(model: Trainer) -> tuple[Arrays, dict[str, str]]:
-    config = {"input_shape": model.input_shape, "layers": _describe_layers(model)}
+    config = {"input_shape": model.input_shape, "layers": describe_layers(model)}
     return dict(model.parameters), {"format": _FORMAT, "model": json.dumps(config)}
 
 
-def _describe_layers(model: Trainer) -> list[dict[str, Any]]:
-    return [_described(layer) for layer in model.layers]
-
-
 def _described(thing: Layer | Loss | Metric | Optimizer) -> dict[str, Any]:
+    _check_config(thing)
     return {"class": type(thing).__name__, "config": thing.get_config()}
+
+
+def _check_config(thing: Layer | Loss | Metric | Optimizer) -> None:
+    """Raise ValueError if what is made of the configuration would lack an argument."""
+    config = thing.get_config()
+    for name, parameter in inspect.signature(type(thing)).parameters.items():
+        named = parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        if named and name not in config:
+            raise ValueError(
+                f"{type(thing).__name__}: it cannot be saved, since get_config() lacks its "
+                f"argument {name!r}; return {{**super().get_config(), {name!r}: ...}}"
+            )
 
 
 def _made(classes: Mapping[str, Any], description: Mapping[str, Any]) -> Any:

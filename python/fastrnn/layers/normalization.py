@@ -83,6 +83,7 @@ class LayerNormalization(Layer):
         """Return the constructor's arguments."""
         return {
             **super().get_config(),
+            "axis": -1,
             "epsilon": self.epsilon,
             "center": self.center,
             "scale": self.scale,
