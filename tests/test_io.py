@@ -191,6 +191,16 @@ def test_a_foreign_file_is_refused(tmp_path):
         Sequential.load(tmp_path / "missing")
 
 
+@pytest.mark.parametrize(("kind", "size"), [("BF16", 2), ("F8_E4M3", 1)])
+def test_a_type_that_numpy_does_not_have_is_named(tmp_path, kind, size):
+    array = {"dtype": kind, "shape": [1], "data_offsets": [0, size]}
+    header = json.dumps({"lstm.weight": array}).encode()
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(size))
+    with pytest.raises(ValueError, match=rf"a\.safetensors: 'lstm\.weight' is of type {kind}"):
+        Sequential.load(path)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
