@@ -201,6 +201,15 @@ def test_a_type_that_numpy_does_not_have_is_named(tmp_path, kind, size):
         Sequential.load(path)
 
 
+def update(layer, sizes):
+    layer["config"].update(sizes)
+
+
+def huge_norm(config):
+    config["layers"] = [{"class": "LayerNormalization", "config": {}}]
+    config["input_shape"] = [None, 10**11]
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -214,6 +223,19 @@ def test_a_type_that_numpy_does_not_have_is_named(tmp_path, kind, size):
         (lambda arrays, config: config.update(layers=[]), "no layers"),
         (lambda arrays, config: config.update(layers=[3]), "int"),
         (lambda arrays, config: config["layers"][0].update(config=[]), "list"),
+        # Sizes that the arrays do not bear out take neither memory nor time.
+        *(
+            (lambda arrays, config, i=i, sizes=sizes: update(config["layers"][i], sizes), words)
+            for i, sizes, words in (
+                (0, {"input_dim": 10**12}, "embeddings_initializer"),
+                (0, {"output_dim": 10**30}, "embeddings_initializer"),
+                (1, {"units": 10**9}, "kernel_initializer"),
+                (1, {"num_layers": 10**12}, "initializer"),
+                (3, {"layer": {"class": "GRU", "config": {"units": 10**7}}}, "kernel_init"),
+                (5, {"units": 10**10}, "kernel_initializer"),
+            )
+        ),
+        (lambda arrays, config: huge_norm(config), "gamma"),
     ],
 )
 def test_a_model_file_that_does_not_fit_together_is_refused(model, tmp_path, change, words):
