@@ -102,6 +102,21 @@ def test_ids_become_words_again():
     assert tokenizer.sequences_to_texts([[1, 999]]) == ["the"]
 
 
+@pytest.mark.parametrize("options", [{}, {"char_level": True}, {"analyzer": str.split}])
+def test_texts_that_are_no_utf_8_have_words_as_others_do(options):
+    texts = ["caf\udce9 good", "good \udc80 caf\udcea \ud800b"]
+    tokenizer = Tokenizer(**options)
+    tokenizer.fit_on_texts(texts)
+    again = tokenizer_from_json(tokenizer.to_json())
+    for each in (tokenizer, again):
+        found = each.texts_to_sequences(texts)
+        words = [list(text) if options.get("char_level") else text.split() for text in texts]
+        assert found == [[tokenizer.word_index[word] for word in row] for row in words]
+    assert tokenizer.texts_to_sequences([["good", "caf\udce9"]]) == [
+        [tokenizer.word_index[word] for word in ("good", "caf\udce9") if word in again.word_index]
+    ]
+
+
 def test_words_may_come_from_a_function():
     tokenizer = Tokenizer(analyzer=lambda text: text.split("|"))
     tokenizer.fit_on_texts(["a b|c", "c|D"])

@@ -19,6 +19,9 @@ Text: TypeAlias = str | Sequence[str]
 
 # What the package's model calls a word it does not know; no word of a text is called so.
 _UNKNOWN = "\0unknown"
+# What is no UTF-8 is a lone surrogate in Python, and the package takes none: it gets characters for
+# private use instead, of which there are as many.
+_SURROGATES = {code: code - 0xD800 + 0x10F800 for code in range(0xD800, 0xE000)}
 _TEXTS_AT_ONCE = 2000  # each word of them takes some 100 bytes in the package
 
 
@@ -263,24 +266,25 @@ class Tokenizer:
         if plain and all(isinstance(text, str) for text in texts):
             # It splits faster than we do, on several processors.
             arguments = (self.filters, self.lower, self.split)
-            prepared = [separated(str(text), *arguments) for text in texts]
+            prepared = [_encodable(separated(str(text), *arguments)) for text in texts]
             return self._model(split=True).encode_batch_fast(prepared)
-        words = [self._words(text) for text in texts]
+        words = [[_encodable(word) for word in self._words(text)] for text in texts]
         return self._model(split=False).encode_batch_fast(words, is_pretokenized=True)
 
     def _model(self, split: bool) -> Any:
         """Return the package's tokenizer with our words and ids."""
         if self._lookup is None or self._lookup[0] != split:
             limit = self.num_words or sys.maxsize
-            ids = {word: i for word, i in self.word_index.items() if i < limit}
+            ids = {_encodable(word): i for word, i in self.word_index.items() if i < limit}
             unknown = 0 if self.oov_token is None else self.word_index.get(self.oov_token, 0)
             package = self._package
             model = package.models.WordLevel({**ids, _UNKNOWN: unknown}, unk_token=_UNKNOWN)
             made = package.Tokenizer(model)
-            if split and len(self.split) == 1:
-                made.pre_tokenizer = package.pre_tokenizers.CharDelimiterSplit(self.split)
+            separator = _encodable(self.split)
+            if split and len(separator) == 1:
+                made.pre_tokenizer = package.pre_tokenizers.CharDelimiterSplit(separator)
             elif split:
-                made.pre_tokenizer = package.pre_tokenizers.Split(self.split, behavior="removed")
+                made.pre_tokenizer = package.pre_tokenizers.Split(separator, behavior="removed")
             self._lookup = split, made
         return self._lookup[1]
 
@@ -311,6 +315,14 @@ def tokenizer_from_json(text: str) -> Tokenizer:
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"text: expected what Tokenizer.to_json returns ({error!r})") from None
     return tokenizer
+
+
+def _encodable(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.translate(_SURROGATES)
+    return text
 
 
 def _as_texts(texts: Iterable[Text]) -> list[Text]:
