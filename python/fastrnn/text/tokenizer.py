@@ -35,7 +35,7 @@ class Tokenizer:
     ----------
     num_words : int, optional
         Keep the ``num_words - 1`` most frequent words only.
-    filters : str
+    filters : str or None
         Characters that are no part of a word.
     lower : bool
         Whether texts are put in lower case.
@@ -75,7 +75,7 @@ class Tokenizer:
     def __init__(
         self,
         num_words: int | None = None,
-        filters: str = FILTERS,
+        filters: str | None = FILTERS,
         lower: bool = True,
         split: str = " ",
         char_level: bool = False,
@@ -85,6 +85,8 @@ class Tokenizer:
         self.num_words = None if num_words is None else _check.positive_int("num_words", num_words)
         if not isinstance(split, str) or not split:
             raise ValueError(f"split: expected a string of at least one character, got {split!r}")
+        if filters is not None and not isinstance(filters, str):
+            raise TypeError(f"filters: expected a string of characters or None, got {filters!r}")
         self.filters = filters
         self.lower = bool(lower)
         self.split = split
@@ -328,8 +330,11 @@ def _encodable(text: str) -> str:
 def _as_texts(texts: Iterable[Text]) -> list[Text]:
     if isinstance(texts, str):
         raise TypeError("texts: expected several texts, got one string; put it into a list")
+    if not isinstance(texts, Iterable):
+        raise TypeError(f"texts: expected several texts, got {texts!r}")
     given = list(texts)
     for i, text in enumerate(given):
-        if not isinstance(text, str | list | tuple):
+        words = text if isinstance(text, list | tuple) else [text]
+        if not all(isinstance(word, str) for word in words):
             raise TypeError(f"texts[{i}]: expected a string or a list of words, got {text!r}")
     return given
