@@ -429,6 +429,20 @@ def test_fastrnns_own_names_are_no_metadata(model, tmp_path):
         model.save(tmp_path / "m", metadata={"model": "mine"})
 
 
+@pytest.mark.parametrize(
+    ("metadata", "words"),
+    [
+        ({"a": 3}, r"metadata\['a'\]: expected a string, got 3"),
+        ({3: "a"}, r"metadata\[3\]: expected a string"),
+        ("text", "metadata: expected a mapping of strings, got str"),
+    ],
+)
+def test_metadata_are_strings(model, tmp_path, metadata, words):
+    with pytest.raises(TypeError, match=words):
+        model.save(tmp_path / "m", metadata)
+    assert not os.listdir(tmp_path)
+
+
 def test_a_loss_class_that_is_not_there_is_named(tmp_path):
     model, _, _ = trained()
 

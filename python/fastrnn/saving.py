@@ -245,6 +245,11 @@ def _optimizer_arrays(model: Trainer) -> Arrays:
 def _write(
     path: str | os.PathLike[str], arrays: Arrays, metadata: Mapping[str, str], own: dict[str, str]
 ) -> None:
+    if not isinstance(metadata, Mapping):
+        raise TypeError(f"metadata: expected a mapping of strings, got {type(metadata).__name__}")
+    for name, value in metadata.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise TypeError(f"metadata[{name!r}]: expected a string, got {value!r}")
     taken = sorted(set(metadata) & set(_OWN))
     if taken:
         raise ValueError(f"metadata: {taken} are fastrnn's own")
