@@ -197,7 +197,10 @@ def test_a_type_that_numpy_does_not_have_is_named(tmp_path, kind, size):
     header = json.dumps({"lstm.weight": array}).encode()
     path = tmp_path / "a.safetensors"
     path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(size))
-    with pytest.raises(ValueError, match=rf"a\.safetensors: 'lstm\.weight' is of type {kind}"):
+    words = f"'lstm.weight' is of type {kind}"
+    if "ml_dtypes" in sys.modules:  # NumPy has bfloat16 from it
+        words = f"({words}|not a model)"
+    with pytest.raises(ValueError, match=rf"a\.safetensors: {words}"):
         Sequential.load(path)
 
 
