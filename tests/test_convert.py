@@ -125,6 +125,16 @@ def test_a_module_inside_of_a_larger_model_is_found_by_its_prefix(torch):
 # ---- against the equations and back --------------------------------------------------------------
 
 
+def test_parameters_are_taken_with_their_gradients_and_in_bfloat16(torch):
+    module = torch.nn.LSTM(4, 3)
+    layer, other = LSTM(3), LSTM(3)
+    convert.from_pytorch(layer, dict(module.named_parameters()))
+    assert_equal = np.testing.assert_array_equal
+    assert_equal(layer.parameters["weight_hh_l0"], module.weight_hh_l0.detach().numpy())
+    convert.from_pytorch(other, module.bfloat16().state_dict())
+    assert_equal(other.parameters["weight_hh_l0"], module.weight_hh_l0.detach().float().numpy())
+
+
 def test_a_gru_in_kerass_layout_has_its_gates_exchanged_and_its_biases_in_one_array():
     layer = GRU(2)
     layer.ensure_built((None, None, 3))
@@ -215,8 +225,14 @@ def state_of(layer, **changes):
         (
             lambda: convert.from_keras(GRU(2), [np.ones((3, 6)), np.ones((2, 6)), np.ones(6)]),
             ValueError,
-            "array 2 does not fit bias_ih_l0 and bias_hh_l0",
+            r"array 2 does not fit bias_ih_l0 and bias_hh_l0 .*reset_after=False",
         ),
+        (
+            lambda: convert.from_keras(GRU(2), [np.ones((3, 6)), np.ones((2, 6)), np.ones((3, 6))]),
+            ValueError,
+            r"array 2 does not fit bias_ih_l0 and bias_hh_l0 of layer 'gru', got shape \(3, 6\)$",
+        ),
+        (lambda: convert.from_pytorch(LSTM(3), None), TypeError, "state_dict: expected a mapping"),
         (
             lambda: convert.from_keras(GRU(2), [np.ones((3, 7)), np.ones((2, 6)), np.ones((2, 6))]),
             ValueError,

@@ -176,6 +176,16 @@ def test_several_sequences_are_read_row_by_row_each_to_its_end():
     assert len(read) == len(documents)
 
 
+def test_several_sequences_of_floats_stay_floats():
+    series = [np.arange(n, dtype=np.float32) + 0.5 for n in (4, 6)]
+    x, y = next((b.x, b.y) for b in continuous_batches(series, batch_size=2, steps=3))
+    assert x.dtype == y.dtype == np.float32
+    assert x.tolist() == [[0.5, 1.5, 2.5]] * 2
+    assert y.tolist() == [[1.5, 2.5, 3.5]] * 2
+    with pytest.raises(TypeError, match="ids: expected sequences of one type, got float64 and int"):
+        continuous_batches([[1, 2], [0.5, 1.5]], 1, 5)
+
+
 @pytest.mark.parametrize(
     ("documents", "words"),
     [

@@ -13,9 +13,10 @@ import pytest
 from click.testing import CliRunner
 
 import fastrnn
-from fastrnn import Sequential, runtime
+from fastrnn import LSTM, Dense, Embedding, Sequential, runtime
 from fastrnn.cli import main
 from fastrnn.examples import adding, digits, forecast, language_model
+from fastrnn.text import Tokenizer
 
 RNG = np.random.default_rng(0)
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
@@ -158,8 +159,8 @@ def test_ids_without_words_train_a_model_that_cannot_read(run, tmp_path):
 def test_errors_of_predict_are_one_line(run, data, tmp_path):
     run("sentiment", "--data", data, *SMALL, "--epochs", 1)
     model = tmp_path / "out" / "model.safetensors"
-    assert run("predict", "--model", model, "fine", " ", code=1) == (
-        "Error: text 2: expected words, got an empty text\n"
+    assert run("predict", "--model", model, " ", "fine", code=1) == (
+        "Error: text 1: expected words, got an empty text\n"
     )
     (tmp_path / "half").write_bytes(model.read_bytes()[:-1])
     shown = run("predict", "--model", tmp_path / "half", "fine", code=1)
@@ -460,3 +461,35 @@ def test_the_commands_are_listed_with_a_line_each():
     ):
         assert f"  {name} " in shown
     assert CliRunner().invoke(main, ["translate"]).exit_code == 2
+
+
+# ---- the folder of results -----------------------------------------------------------------------
+
+
+def test_a_training_in_the_folder_is_never_lost_to_another_command(run, data, tmp_path):
+    run("sentiment", "--data", data, *SMALL, "--epochs", 1)
+    files = {path: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    for path in (data, tmp_path / "mistyped"):
+        shown = run("sentiment", "--data", path, *SMALL, "--epochs", 1, code=1)
+        assert "out holds a training already: --resume goes on with it" in shown
+    shown = run("sentiment", "--data", tmp_path / "mistyped", *SMALL, "--resume", code=1)
+    assert "mistyped: no such file" in shown
+    assert {path: path.read_bytes() for path in (tmp_path / "out").iterdir()} == files
+
+
+def test_predict_answers_what_came_before_an_empty_line_and_reads_any_bytes(tmp_path):
+    tokenizer = Tokenizer(num_words=5)
+    tokenizer.fit_on_texts(["fine film"])
+    model = Sequential([Embedding(5, 2), LSTM(2), Dense(1, activation="sigmoid")])
+    model.build((None, 4))
+    metadata = {"task": "sentiment", "maxlen": "4", "tokenizer": tokenizer.to_json()}
+    model.save(tmp_path / "m", metadata)
+    given = ["predict", "--model", str(tmp_path / "m")]
+    shown = CliRunner().invoke(main, given, input=b"fine film\ncaf\xe9 film\n \nfine\n")
+    assert [line.split("\t")[-1] for line in shown.output.splitlines()] == [
+        "fine film",
+        "caf? film",
+        "Error: line 3: expected words, got an empty text",
+    ]
+    shown = CliRunner().invoke(main, [*given, "caf\udce9 film"])
+    assert shown.output.endswith("caf? film\n")

@@ -13,7 +13,20 @@ import numpy as np
 import pytest
 
 import fastrnn
-from fastrnn import GRU, LSTM, RNN, Bidirectional, Dense, Dropout, Embedding, Sequential, io
+from fastrnn import (
+    GRU,
+    LSTM,
+    RNN,
+    Bidirectional,
+    Dense,
+    Dropout,
+    Embedding,
+    LayerNormalization,
+    Sequential,
+    TimeDistributed,
+    io,
+)
+from fastrnn.callbacks import BackupAndRestore, ModelCheckpoint
 from fastrnn.layers import Layer
 from subprocesses import output_of
 
@@ -81,6 +94,50 @@ def test_a_layer_of_ones_own_is_saved_by_its_class(tmp_path):
         Sequential.load(tmp_path / "m")
 
 
+@pytest.mark.parametrize("wrap", [lambda layer: layer, Bidirectional, TimeDistributed])
+def test_a_class_whose_configuration_lacks_an_argument_is_not_saved(tmp_path, wrap):
+    class Wide(GRU if wrap is Bidirectional else Dense):
+        def __init__(self, units, factor=1.0, **kwargs):
+            super().__init__(units, **kwargs)
+
+    class Steep(fastrnn.losses.MeanSquaredError):
+        def __init__(self, slope):
+            super().__init__()
+
+    model = Sequential([wrap(Wide(3, 2.0))])
+    model.build((None, 4, 2))
+    words = r"Wide: it cannot be saved, since get_config\(\) lacks its argument 'factor'"
+    with pytest.raises(ValueError, match=words):
+        model.save(tmp_path / "m")
+    model.compile("sgd", "mse")
+    for callback in (BackupAndRestore(tmp_path / "m"), ModelCheckpoint(tmp_path / "m")):
+        with pytest.raises(ValueError, match=words):  # before the first epoch
+            model.fit(np.ones((2, 4, 2)), np.ones(2), callbacks=[callback], epochs=1)
+        assert not model.optimizer.iterations
+    model = Sequential([Dense(3)])
+    model.build((None, 2))
+    model.compile("sgd", Steep(2.0))
+    with pytest.raises(ValueError, match=r"Steep: it cannot be saved.*'slope'"):
+        model.save(tmp_path / "m", include_optimizer=True)
+    assert not os.listdir(tmp_path)
+    for name in ("Wide", "Steep"):
+        Layer.classes.pop(name, None) or fastrnn.losses.Loss.classes.pop(name)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [LSTM(3), GRU(3), RNN(3), Dense(3), LayerNormalization(), Embedding(9, 2)],
+    ids=lambda layer: layer.name,
+)
+def test_a_class_made_from_one_of_ours_is_saved_as_it_is(tmp_path, layer):
+    kind = type("Own", (type(layer),), {})
+    model = Sequential([kind.from_config(layer.get_config())])
+    model.build((None,) if isinstance(layer, Embedding) else (None, 4, 3))
+    model.save(tmp_path / "m")
+    assert isinstance(Sequential.load(tmp_path / "m").layers[0], kind)
+    del Layer.classes["Own"]
+
+
 def test_a_failed_save_leaves_the_old_file_whole(model, tmp_path, monkeypatch):
     path = tmp_path / "model.safetensors"
     model.save(path)
@@ -134,6 +191,28 @@ def test_a_foreign_file_is_refused(tmp_path):
         Sequential.load(tmp_path / "missing")
 
 
+@pytest.mark.parametrize(("kind", "size"), [("BF16", 2), ("F8_E4M3", 1)])
+def test_a_type_that_numpy_does_not_have_is_named(tmp_path, kind, size):
+    array = {"dtype": kind, "shape": [1], "data_offsets": [0, size]}
+    header = json.dumps({"lstm.weight": array}).encode()
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(size))
+    words = f"'lstm.weight' is of type {kind}"
+    if "ml_dtypes" in sys.modules:  # NumPy has bfloat16 from it
+        words = f"({words}|not a model)"
+    with pytest.raises(ValueError, match=rf"a\.safetensors: {words}"):
+        Sequential.load(path)
+
+
+def update(layer, sizes):
+    layer["config"].update(sizes)
+
+
+def huge_norm(config):
+    config["layers"] = [{"class": "LayerNormalization", "config": {}}]
+    config["input_shape"] = [None, 10**11]
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -147,6 +226,19 @@ def test_a_foreign_file_is_refused(tmp_path):
         (lambda arrays, config: config.update(layers=[]), "no layers"),
         (lambda arrays, config: config.update(layers=[3]), "int"),
         (lambda arrays, config: config["layers"][0].update(config=[]), "list"),
+        # Sizes that the arrays do not bear out take neither memory nor time.
+        *(
+            (lambda arrays, config, i=i, sizes=sizes: update(config["layers"][i], sizes), words)
+            for i, sizes, words in (
+                (0, {"input_dim": 10**12}, "embeddings_initializer"),
+                (0, {"output_dim": 10**30}, "embeddings_initializer"),
+                (1, {"units": 10**9}, "kernel_initializer"),
+                (1, {"num_layers": 10**12}, "initializer"),
+                (3, {"layer": {"class": "GRU", "config": {"units": 10**7}}}, "kernel_init"),
+                (5, {"units": 10**10}, "kernel_initializer"),
+            )
+        ),
+        (lambda arrays, config: huge_norm(config), "gamma"),
     ],
 )
 def test_a_model_file_that_does_not_fit_together_is_refused(model, tmp_path, change, words):
@@ -338,6 +430,20 @@ def test_a_model_saved_without_it_says_that_it_is_to_be_compiled(tmp_path):
 def test_fastrnns_own_names_are_no_metadata(model, tmp_path):
     with pytest.raises(ValueError, match=r"metadata: \['model'\] are fastrnn's own"):
         model.save(tmp_path / "m", metadata={"model": "mine"})
+
+
+@pytest.mark.parametrize(
+    ("metadata", "words"),
+    [
+        ({"a": 3}, r"metadata\['a'\]: expected a string, got 3"),
+        ({3: "a"}, r"metadata\[3\]: expected a string"),
+        ("text", "metadata: expected a mapping of strings, got str"),
+    ],
+)
+def test_metadata_are_strings(model, tmp_path, metadata, words):
+    with pytest.raises(TypeError, match=words):
+        model.save(tmp_path / "m", metadata)
+    assert not os.listdir(tmp_path)
 
 
 def test_a_loss_class_that_is_not_there_is_named(tmp_path):

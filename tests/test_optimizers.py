@@ -1,5 +1,7 @@
 """Optimisers and schedules: settings, clipping across types, state; their steps are Keras's."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -85,9 +87,12 @@ def test_parameters_of_both_types_are_clipped_by_their_joint_norm():
     assert np.allclose(parameters["b"], -1 / 4)
 
 
-def test_some_parameters_can_be_spared_weight_decay():
+@pytest.mark.parametrize("again", [False, True])
+def test_some_parameters_can_be_spared_weight_decay(again):
     optimizer = SGD(0.1, weight_decay=0.5)
     optimizer.exclude_from_weight_decay(["bias"])
+    if again:
+        optimizer = SGD.from_config(json.loads(json.dumps(optimizer.get_config())))
     parameters = {"a.weight": np.ones(2), "a.bias": np.ones(2)}
     optimizer.apply(parameters, {name: np.zeros(2) for name in parameters})
     assert np.allclose(parameters["a.weight"], 0.95)

@@ -19,6 +19,7 @@ from fastrnn.callbacks import (
     LambdaCallback,
     ReduceLROnPlateau,
 )
+from fastrnn.losses import MeanAbsoluteError, MeanSquaredError
 from subprocesses import output_of
 
 RNG = np.random.default_rng(0)
@@ -242,14 +243,37 @@ def test_a_broken_or_foreign_checkpoint_is_an_error_and_stays(tmp_path):
 def test_a_checkpoint_of_another_training_is_named(tmp_path):
     path = tmp_path / "checkpoint"
     train(X, path, epochs=2, delete_checkpoint=False)
-    with pytest.raises(ValueError, match='another optimizer; it was "Adam", now it is "SGD"'):
+    with pytest.raises(
+        ValueError, match=r'another optimizer; it was .*"Adam".*, now it is .*"SGD"'
+    ):
         train(X, path, optimizer=SGD(0.1))
+    with pytest.raises(ValueError, match=r'another optimizer; it was .*"clipnorm": 1.0.*: 2.0'):
+        train(X, path, optimizer=Adam(0.05, clipnorm=2.0))
     with pytest.raises(ValueError, match="another list of callbacks"):
         train(X, path, extra=[EarlyStopping("loss")])
     model = Sequential([Dense(1)])
     model.compile("adam", "mse")
     with pytest.raises(ValueError, match="another model"):
         model.fit(X, Y, callbacks=[BackupAndRestore(path)], verbose=0)
+
+
+def test_the_learning_rate_may_be_another_the_loss_and_the_vocabulary_not(tmp_path):
+    path = tmp_path / "checkpoint"
+
+    def train(rate=0.1, loss="mse", vocabulary="a" * 400 + "b"):
+        model = Sequential([Dense(1)])
+        model.compile(Adam(rate), loss)
+        model.metadata = {"vocabulary": vocabulary}
+        backup = BackupAndRestore(path, delete_checkpoint=False)
+        return model.fit(X, Y, epochs=1, callbacks=[backup], verbose=0)
+
+    train()
+    for other in (MeanAbsoluteError(), MeanSquaredError(reduction="sum")):
+        with pytest.raises(ValueError, match=r"another loss; it was .*MeanSquaredError"):
+            train(loss=other)
+    with pytest.raises(ValueError, match=r'another vocabulary \(metadata .*a*b".*a*c"'):
+        train(vocabulary="a" * 400 + "c")
+    assert train(rate=0.2).epoch == [0]
 
 
 # ---- one seed, two processes ---------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Reviews are read from every form in which they are public, and what is wrong is named."""
 
+import codecs
 import csv
 import gzip
 import io
@@ -65,7 +66,12 @@ def test_the_folder_and_its_archive_hold_the_same_reviews_in_one_order(tmp_path)
 
 @pytest.mark.parametrize(
     ("name", "pack"),
-    [("a.csv", bytes), ("a.csv.gz", gzip.compress), ("a.csv.xz", lzma.compress)],
+    [
+        ("a.csv", bytes),
+        ("a.csv.gz", gzip.compress),
+        ("a.csv.xz", lzma.compress),
+        ("a.csv", codecs.BOM_UTF8.__add__),  # as Excel saves it
+    ],
 )
 def test_a_csv_file_may_be_packed_and_have_other_columns(tmp_path, name, pack):
     path, test = tmp_path / name, tmp_path / "test.csv"
@@ -160,6 +166,10 @@ def test_other_npz_files_and_empty_folders_are_refused(tmp_path):
     np.savez(tmp_path / "other.npz", x=np.ones(3))
     with pytest.raises(ValueError, match=r"expected Keras's imdb\.npz"):
         reviews.read(tmp_path / "other.npz")
+    numbers = dict.fromkeys(("x_train", "x_test", "y_test"), np.ones((4, 3), int))
+    np.savez(tmp_path / "imdb.npz", y_train=np.ones(5, int), **numbers)
+    with pytest.raises(ValueError, match=r"imdb\.npz: expected as many labels as reviews to train"):
+        reviews.read(tmp_path / "imdb.npz")
     with pytest.raises(ValueError, match="'train' in its name, got"):
         reviews.read(tmp_path)
     with pytest.raises(FileNotFoundError, match="no such file or folder"):
@@ -180,6 +190,12 @@ def test_without_a_path_the_archive_is_downloaded_with_its_checksum(tmp_path, mo
     monkeypatch.setitem(sys.modules, "pooch", package)
     assert reviews.download() == tmp_path / "archive"
     assert asked == [(reviews.URL, f"sha256:{reviews.SHA256}")]
+
+
+def test_without_pooch_too_it_is_said_how_to_give_a_path(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pooch", None)
+    with pytest.raises(ImportError, match=r"pip install 'fastrnn\[data\]'.*--data PATH takes"):
+        reviews.read(None)
 
 
 def test_offline_it_is_said_how_to_give_a_path(monkeypatch):

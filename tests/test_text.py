@@ -102,6 +102,21 @@ def test_ids_become_words_again():
     assert tokenizer.sequences_to_texts([[1, 999]]) == ["the"]
 
 
+@pytest.mark.parametrize("options", [{}, {"char_level": True}, {"analyzer": str.split}])
+def test_texts_that_are_no_utf_8_have_words_as_others_do(options):
+    texts = ["caf\udce9 good", "good \udc80 caf\udcea \ud800b"]
+    tokenizer = Tokenizer(**options)
+    tokenizer.fit_on_texts(texts)
+    again = tokenizer_from_json(tokenizer.to_json())
+    for each in (tokenizer, again):
+        found = each.texts_to_sequences(texts)
+        words = [list(text) if options.get("char_level") else text.split() for text in texts]
+        assert found == [[tokenizer.word_index[word] for word in row] for row in words]
+    assert tokenizer.texts_to_sequences([["good", "caf\udce9"]]) == [
+        [tokenizer.word_index[word] for word in ("good", "caf\udce9") if word in again.word_index]
+    ]
+
+
 def test_words_may_come_from_a_function():
     tokenizer = Tokenizer(analyzer=lambda text: text.split("|"))
     tokenizer.fit_on_texts(["a b|c", "c|D"])
@@ -142,7 +157,10 @@ def test_a_tokenizer_is_json_as_kerass_is():
         (lambda: Tokenizer(num_words=0), "num_words: expected 1"),
         (lambda: Tokenizer(split=""), "split: expected a string of at least one"),
         (lambda: Tokenizer().fit_on_texts("one text"), "texts: expected several texts"),
+        (lambda: Tokenizer(filters=3), "filters: expected a string of characters or None"),
         (lambda: Tokenizer().fit_on_texts([1]), r"texts\[0\]: expected a string"),
+        (lambda: Tokenizer().fit_on_texts([["a"], [1, 2]]), r"texts\[1\]: expected a string"),
+        (lambda: Tokenizer().fit_on_texts(None), "texts: expected several texts, got None"),
         (lambda: Tokenizer().texts_to_sequences(["a", None]), r"texts\[1\]: expected a string"),
         (lambda: Tokenizer().texts_to_matrix(["a"]), "num_words: expected it to be given"),
         (lambda: Tokenizer(5).texts_to_matrix(["a"], "tfidf"), "mode: 'tfidf' needs texts"),
@@ -166,6 +184,10 @@ def test_a_missing_package_names_its_pip_line(monkeypatch):
 def test_a_text_becomes_its_words():
     assert text_to_word_sequence("Hello, world! It's...") == ["hello", "world", "it's"]
     assert text_to_word_sequence("a-B", filters="", lower=False, split="-") == ["a", "B"]
+    tokenizer = Tokenizer(filters=None)
+    tokenizer.fit_on_texts(["a, b!"])
+    assert list(tokenizer_from_json(tokenizer.to_json()).word_index) == ["a,", "b!"]
+    assert tokenizer.texts_to_sequences(["b! a, b"]) == [[2, 1]]
 
 
 # ---- padding -------------------------------------------------------------------------------------
@@ -200,6 +222,10 @@ def test_steps_may_be_rows_and_the_type_any():
         (([1, 2],), r"sequences\[0\]: expected a sequence, got 1"),
         ((["text"],), r"sequences\[0\]: expected a sequence"),
         (([[[1]], [[1, 2]]],), r"sequences\[1\]: expected steps of shape \(1,\)"),
+        (([[1], [2**40]],), r"sequences\[1\]: expected steps of one shape, of what int32 holds"),
+        (([["a"]],), r"sequences\[0\]: expected steps of one shape, of what int32 holds"),
+        (([[[1], [1, 2]]],), r"sequences\[0\]: expected steps of one shape"),
+        (([[1]], None, "int32", "pre", "pre", 2**40), "value: expected what int32 holds"),
         (([[1]], 0), "maxlen: expected 1"),
         (([[1]], None, "int32", "both"), "padding: expected one of"),
         (([[1]], None, "int32", "pre", "both"), "truncating: expected one of"),

@@ -1,6 +1,6 @@
 """Weights from and to PyTorch's state dicts and Keras's lists of arrays.
 
-Neither package is needed: a state dict is a mapping of names to arrays (or CPU tensors), and
+Neither package is needed: a state dict is a mapping of names to arrays (or tensors), and
 Keras's ``get_weights()`` returns a list of arrays.
 
 | | here, and PyTorch | Keras |
@@ -38,6 +38,12 @@ from fastrnn.layers.recurrent import RecurrentLayer
 from fastrnn.model import Sequential
 
 __all__ = ["from_keras", "from_pytorch", "to_keras", "to_pytorch"]
+
+
+_RESET_BEFORE = (
+    ": one bias is that of a GRU with reset_after=False, another function of its weights; expected "
+    "reset_after=True, whose bias has shape [2, 3*units]"
+)
 
 
 class _Entry(NamedTuple):
@@ -79,9 +85,10 @@ def from_keras(layer: Layer | Sequential, weights: Sequence[Any]) -> None:
                 zip(entry.names, entry.unpack(array), strict=True)
             )
         except (ValueError, IndexError):
+            reset_before = len(entry.names) == 2 and array.ndim == 1
             raise ValueError(
                 f"weights: array {i} does not fit {' and '.join(entry.names)} of layer "
-                f"{each.name!r}, got shape {array.shape}"
+                f"{each.name!r}, got shape {array.shape}{_RESET_BEFORE if reset_before else ''}"
             ) from None
     _fill([(each, found[id(each)]) for each in _layers_of(layer) if id(each) in found])
 
@@ -116,19 +123,26 @@ def from_pytorch(layer: Layer, state_dict: Mapping[str, Any], prefix: str = "") 
         Built for them where it is not built yet. `Bidirectional` takes the weights of a module with
         ``bidirectional=True``.
     state_dict : mapping of str to array or tensor
-        What ``module.state_dict()`` returned; arrays that are on the CPU.
+        What ``module.state_dict()`` or ``dict(module.named_parameters())`` returned.
     prefix : str
         What the module's names begin with in a larger model, e.g. "encoder.lstm."; the others are
         left out.
 
     Raises
     ------
+    TypeError
+        If ``state_dict`` is no mapping.
     ValueError
         If a name is missing or surplus, or a shape does not fit; nothing is changed then.
     """
     (layer,) = _layers_of(layer)
+    if not isinstance(state_dict, Mapping):
+        raise TypeError(
+            "state_dict: expected a mapping of names to arrays or tensors, got "
+            f"{type(state_dict).__name__}"
+        )
     state = {
-        name[len(prefix) :]: np.asarray(value)
+        name[len(prefix) :]: _as_array(value)
         for name, value in state_dict.items()
         if name.startswith(prefix)
     }
@@ -151,6 +165,15 @@ def from_pytorch(layer: Layer, state_dict: Mapping[str, Any], prefix: str = "") 
         surplus = ", ".join(repr(prefix + name) for name in sorted(state))
         raise ValueError(f"state_dict: surplus {surplus} for layer {layer.name!r}")
     _fill([(layer, arrays)])
+
+
+def _as_array(value: Any) -> Array:
+    """Return an array, or what a tensor holds; NumPy has no bfloat16, float32 holds all of it."""
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+        if value.is_floating_point() and value.element_size() < 4:
+            value = value.float()
+    return np.asarray(value)
 
 
 def _layers_of(layer: Layer | Sequential) -> list[Layer]:

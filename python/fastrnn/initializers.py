@@ -9,8 +9,10 @@ One's own is a subclass of `Initializer` (which can be saved) or any function of
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -343,10 +345,29 @@ def to_config(name: str, initializer: Function) -> dict[str, Any]:
     return {"class": type(initializer).__name__, "config": initializer.get_config()}
 
 
+_left: ContextVar[int | None] = ContextVar("_left", default=None)
+
+
+@contextlib.contextmanager
+def at_most(count: int) -> Iterator[None]:
+    """Let `draw` refuse more than this many numbers in all: what is said to be so large is not."""
+    token = _left.set(count)
+    try:
+        yield
+    finally:
+        _left.reset(token)
+
+
 def draw(
     name: str, initializer: Function, shape: tuple[int, ...], rng: np.random.Generator
 ) -> Array:
     """Return the initial value of a parameter in Keras's shape, checked."""
+    left = _left.get()
+    if left is not None:
+        left -= math.prod(shape)
+        if left < 0:
+            raise ValueError(f"{name}: an array of shape {shape} is more than there is")
+        _left.set(left)
     value = np.asarray(initializer(shape, rng))
     if value.shape != shape:
         raise ValueError(f"{name}: expected an array of shape {shape}, got {value.shape}")

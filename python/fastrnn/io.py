@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -76,7 +77,8 @@ def load_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[st
     OSError
         If the file cannot be read.
     ValueError
-        If it is not a whole safetensors file.
+        If it is not a whole safetensors file, or an array in it is of a type that NumPy does not
+        have, e.g. bfloat16.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -84,7 +86,18 @@ def load_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[st
         pass  # Python's own error for a missing or forbidden file is clearer than the reader's.
     try:
         with safe_open(path, framework="numpy") as file:
-            names = file.keys()
-            return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
+            arrays = {name: _array(path, file, name) for name in file.keys()}  # noqa: SIM118
+            return arrays, file.metadata() or {}
     except SafetensorError as error:
         raise ValueError(f"{path}: not a whole safetensors file ({error})") from None
+
+
+def _array(path: str | os.PathLike[str], file: Any, name: str) -> Array:
+    try:
+        array: Array = file.get_tensor(name)
+    except (AttributeError, TypeError):  # what safetensors leaves to NumPy
+        kind = file.get_slice(name).get_dtype()
+        raise ValueError(
+            f"{path}: {name!r} is of type {kind}, which NumPy does not have; expected e.g. F32"
+        ) from None
+    return array

@@ -7,6 +7,7 @@ arrays of these have names with a "/", which parameters' names do not have.
 from __future__ import annotations
 
 import contextlib
+import inspect
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastrnn import io, random
+from fastrnn import initializers, io, random
+from fastrnn._path import walk
 from fastrnn._typing import Array
 from fastrnn.callbacks.base import Callback
 from fastrnn.layers.base import Layer
@@ -28,7 +30,10 @@ if TYPE_CHECKING:
 
 _FORMAT = "fastrnn.Sequential.1"
 _OWN = ("format", "model", "training", "progress")
-_BROKEN = (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
+_BROKEN = (
+    *(AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError),
+    *(MemoryError, OverflowError),  # sizes that no model has
+)
 
 Arrays = dict[str, Array]
 
@@ -54,8 +59,7 @@ def load(model: Sequential, path: str | os.PathLike[str]) -> None:
         config = json.loads(own["model"])
         for layer in config["layers"]:
             model.add(Layer.classes[layer["class"]].from_config(layer["config"]))
-        model.build(tuple(config["input_shape"]))
-        _set_parameters(model, parameters)
+        _build_with(model, config["input_shape"], parameters)
         if "training" in own:
             description = json.loads(own["training"])
             model.optimizer = Optimizer.classes[description["optimizer"]["class"]].from_config(
@@ -80,7 +84,8 @@ def describe_training(model: Trainer) -> dict[str, Any]:
     RuntimeError
         If the model is not compiled.
     ValueError
-        If one of them is a function, which cannot be written to a file.
+        If one of them is a function, which cannot be written to a file, or has no `get_config`
+        for its arguments.
     """
     loss = model.need_loss()
     return {
@@ -89,6 +94,19 @@ def describe_training(model: Trainer) -> dict[str, Any]:
         "metrics": [_described(metric) for metric in model.metrics],
         "weighted_metrics": [_described(metric) for metric in model.weighted_metrics],
     }
+
+
+def describe_layers(model: Trainer) -> list[dict[str, Any]]:
+    """Return the layers as JSON can hold them.
+
+    Raises
+    ------
+    ValueError
+        If one of one's own has no `get_config` for its arguments.
+    """
+    for layer in walk(model.layers):
+        _check_config(layer)
+    return [_described(layer) for layer in model.layers]
 
 
 # ---- a training to be gone on with ---------------------------------------------------------------
@@ -110,7 +128,7 @@ def save_training(
         own["training"] = json.dumps(describe_training(model))
     own["progress"] = json.dumps(
         {
-            "optimizer": type(model.need_optimizer()).__name__,
+            **_choices(model),
             "callbacks": states,
             "random": random.get_state(),
             "seed_counts": model.get_seed_counts(),
@@ -128,9 +146,10 @@ def restore_training(
     Raises
     ------
     ValueError
-        If the file is not whole, or of another model, optimiser or list of callbacks.
+        If the file is not whole, or of another model, loss, optimiser (its learning rate may be
+        another), list of callbacks or metadata, e.g. another vocabulary.
     """
-    parameters, others, own, _ = _read(path)
+    parameters, others, own, metadata = _read(path)
     if "progress" not in own:
         raise ValueError(f"{path}: a model without the state of its training")
     try:
@@ -138,23 +157,28 @@ def restore_training(
     except _BROKEN as error:
         raise ValueError(f"{path}: the training in it cannot be used ({error!r})") from error
     # Through JSON, as the file's went.
-    layers = json.loads(json.dumps(_describe_layers(model)))
+    layers, choices = json.loads(json.dumps([describe_layers(model), _choices(model)]))
     optimizer = model.need_optimizer()
     callbacks = _stateful(callbacks)
     names = [type(callback).__name__ for callback in callbacks]
     for what, saved, present in (
         ("model", config.get("layers"), layers),
-        ("optimizer", progress.get("optimizer"), type(optimizer).__name__),
+        ("optimizer", progress.get("optimizer"), choices["optimizer"]),
+        ("loss", progress.get("loss"), choices["loss"]),
         ("list of callbacks", [c["class"] for c in progress.get("callbacks", [])], names),
+        *(
+            (f"{name} (metadata of the model)", metadata.get(name), model.metadata.get(name))
+            for name in sorted({*metadata, *model.metadata})
+        ),
     ):
         if saved != present:
+            was, now = _differing(saved, present)
             raise ValueError(
-                f"{path}: the training in it is of another {what}; it was {_short(saved)}, now it "
-                f"is {_short(present)}. Remove the file to begin anew"
+                f"{path}: the training in it is of another {what}; it was {was}, now it is {now}. "
+                "Remove the file to begin anew"
             )
     try:
-        model.build(tuple(config["input_shape"]))
-        _set_parameters(model, parameters)
+        _build_with(model, config["input_shape"], parameters)
         optimizer.load_state_dict(_with_prefix(others, "optimizer/"))
         for i, (callback, saved) in enumerate(zip(callbacks, progress["callbacks"], strict=True)):
             held = _with_prefix(others, f"callbacks/{i}/")
@@ -166,6 +190,20 @@ def restore_training(
         raise ValueError(f"{path}: the training in it cannot be used ({error!r})") from error
 
 
+def _choices(model: Trainer) -> dict[str, Any]:
+    """Return the optimiser, whose learning rate may be changed on the way, and the loss.
+
+    By the class alone where it is, or holds, a function.
+    """
+    choices: dict[str, dict[str, Any]] = {}
+    for name, thing in (("optimizer", model.need_optimizer()), ("loss", model.need_loss())):
+        choices[name] = {"class": type(thing).__name__}
+        with contextlib.suppress(ValueError):
+            choices[name] = _described(thing)
+    choices["optimizer"].get("config", {}).pop("learning_rate", None)
+    return choices
+
+
 def _stateful(callbacks: Sequence[Callback]) -> list[Callback]:
     return [callback for callback in callbacks if callback.get_state()]
 
@@ -174,16 +212,25 @@ def _stateful(callbacks: Sequence[Callback]) -> list[Callback]:
 
 
 def _parts(model: Trainer) -> tuple[Arrays, dict[str, str]]:
-    config = {"input_shape": model.input_shape, "layers": _describe_layers(model)}
+    config = {"input_shape": model.input_shape, "layers": describe_layers(model)}
     return dict(model.parameters), {"format": _FORMAT, "model": json.dumps(config)}
 
 
-def _describe_layers(model: Trainer) -> list[dict[str, Any]]:
-    return [_described(layer) for layer in model.layers]
-
-
 def _described(thing: Layer | Loss | Metric | Optimizer) -> dict[str, Any]:
+    _check_config(thing)
     return {"class": type(thing).__name__, "config": thing.get_config()}
+
+
+def _check_config(thing: Layer | Loss | Metric | Optimizer) -> None:
+    """Raise ValueError if what is made of the configuration would lack an argument."""
+    config = thing.get_config()
+    for name, parameter in inspect.signature(type(thing)).parameters.items():
+        named = parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        if named and name not in config:
+            raise ValueError(
+                f"{type(thing).__name__}: it cannot be saved, since get_config() lacks its "
+                f"argument {name!r}; return {{**super().get_config(), {name!r}: ...}}"
+            )
 
 
 def _made(classes: Mapping[str, Any], description: Mapping[str, Any]) -> Any:
@@ -198,6 +245,11 @@ def _optimizer_arrays(model: Trainer) -> Arrays:
 def _write(
     path: str | os.PathLike[str], arrays: Arrays, metadata: Mapping[str, str], own: dict[str, str]
 ) -> None:
+    if not isinstance(metadata, Mapping):
+        raise TypeError(f"metadata: expected a mapping of strings, got {type(metadata).__name__}")
+    for name, value in metadata.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise TypeError(f"metadata[{name!r}]: expected a string, got {value!r}")
     taken = sorted(set(metadata) & set(_OWN))
     if taken:
         raise ValueError(f"metadata: {taken} are fastrnn's own")
@@ -215,7 +267,11 @@ def _read(path: str | os.PathLike[str]) -> tuple[Arrays, Arrays, dict[str, str],
     return parameters, others, own, metadata
 
 
-def _set_parameters(model: Trainer, arrays: Arrays) -> None:
+def _build_with(model: Trainer, input_shape: Sequence[int | None], arrays: Arrays) -> None:
+    # Sizes are compared once the model is built, which those of a broken file must not prevent.
+    # Twice as many numbers: a few that are missing are then called by their names.
+    with initializers.at_most(10_000 + 2 * sum(array.size for array in arrays.values())):
+        model.build(tuple(input_shape))
     parameters = model.parameters
     if parameters.keys() != arrays.keys():
         names = sorted(parameters.keys() ^ arrays.keys())
@@ -258,6 +314,12 @@ def _with_arrays(plain: Mapping[str, Any], arrays: Arrays) -> dict[str, Any]:
     return state
 
 
-def _short(thing: Any) -> str:
-    text = json.dumps(thing)
-    return text if len(text) < 300 else f"{text[:300]}..."
+def _differing(saved: Any, present: Any) -> tuple[str, str]:
+    """Return both as text; of long ones, from a little before they differ."""
+    texts = json.dumps(saved), json.dumps(present)
+    if max(map(len, texts)) < 300:
+        return texts
+    same = next((i for i, (a, b) in enumerate(zip(*texts, strict=False)) if a != b), 0)
+    start = max(0, same - 60)
+    parts = [text[start : start + 240] for text in texts]
+    return f"...{parts[0]}...", f"...{parts[1]}..."

@@ -58,6 +58,7 @@ class ModelCheckpoint(MonitorCallback):
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """See to it that the model can be saved, before the first epoch rather than after it."""
+        saving.describe_layers(self.model)
         if not self.save_weights_only:
             saving.describe_training(self.model)
 
@@ -112,7 +113,8 @@ class BackupAndRestore(Callback):
     when `fit` begins, `fit` goes on from it. An epoch that Ctrl-C, an error or the end of the
     process cut short is begun anew; the data must then come in the same order, as that of arrays
     does (not with ``steps_per_epoch``: batches begin anew). `fit` calls this callback after all
-    others. Callbacks that remember something must be the same ones.
+    others. Layers, loss, optimiser, ``model.metadata`` and callbacks that remember something must
+    be the same ones; a learning rate that is a number goes on as the file has it.
 
     Parameters
     ----------
@@ -132,7 +134,8 @@ class BackupAndRestore(Callback):
         self._others = callbacks
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        """Go on from the file, if it is there."""
+        """See to it that the model can be saved, and go on from the file, if it is there."""
+        saving.describe_layers(self.model)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if self.path.exists():
             saving.restore_training(self.model, self._others, self.path)

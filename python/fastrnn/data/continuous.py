@@ -53,13 +53,18 @@ class ContinuousSequences:
                 raise ValueError(
                     f"ids[{i}]: expected one dimension and at least 2 ids, got shape {row.shape}"
                 )
+        kinds = {row.dtype.kind for row in rows}
+        if len(kinds) > 1:
+            types = sorted({row.dtype.name for row in rows})
+            raise TypeError(f"ids: expected sequences of one type, got {' and '.join(types)}")
         self.sequences = rows
+        self._dtype = np.result_type(*{row.dtype for row in rows})
         self.batch_size = _check.positive_int("batch_size", batch_size)
         self.steps = _check.positive_int("steps", steps)
 
     def __iter__(self) -> Iterator[Batch]:
         waiting = iter(self.sequences)
-        left: list[Array] = [np.empty(0, np.int64)] * self.batch_size
+        left: list[Array] = [np.empty(0, self._dtype)] * self.batch_size
         while True:
             # What is read ends one before the last id, which is only predicted.
             reset = [b for b, ids in enumerate(left) if len(ids) < 2]
@@ -69,7 +74,7 @@ class ContinuousSequences:
             steps = int(lengths.max())
             if steps == 0:
                 return
-            x, y = (np.zeros((self.batch_size, steps), np.int64) for _ in range(2))
+            x, y = (np.zeros((self.batch_size, steps), self._dtype) for _ in range(2))
             for b, (ids, length) in enumerate(zip(left, lengths, strict=True)):
                 x[b, :length], y[b, :length] = ids[:length], ids[1 : length + 1]
                 left[b] = ids[length:]
@@ -90,7 +95,7 @@ def continuous_batches(
         The sequence, of at least ``batch_size + 1`` elements; fewer than ``batch_size`` at its end
         are left out. Of several sequences each row reads one after another to its end: the steps
         that are left in a batch are masked, and the next sequence begins with the next batch, its
-        row's state reset.
+        row's state reset. All are integers, or all floats.
     batch_size : int
         How many rows, B.
     steps : int

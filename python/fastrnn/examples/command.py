@@ -34,7 +34,7 @@ def options(out: str, epochs: int) -> Callable[[F], F]:
                 random.set_seed(seed)
                 out.mkdir(parents=True, exist_ok=True)
                 if not resume:
-                    checkpoint(out).unlink(missing_ok=True)
+                    _refuse_to_overwrite(checkpoint(out))
                 elif not checkpoint(out).exists():
                     click.echo(f"There is no training to go on with in {out}: a new one begins.")
                 function(folder=out, **arguments)
@@ -56,10 +56,22 @@ def _options(out: str, epochs: int) -> list[Callable[[Any], Any]]:
         click.option("--threads", type=click.IntRange(min=1, max=1024),
                      help="Number of threads; default: what the process may use."),
         click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=out,
-                     show_default=True, help="Folder for the model and the curve."),
+                     show_default=True,
+                     help="Folder for the model and the curve. A training that lies in it already "
+                     "is never overwritten: go on with it (--resume), or remove its "
+                     "checkpoint.safetensors."),
         click.option("--resume", is_flag=True,
-                     help="Go on with the training that was stopped in the folder --out."),
+                     help="Go on with the training in the folder --out that was stopped, or that "
+                     "is to have more --epochs."),
     ]  # fmt: skip
+
+
+def _refuse_to_overwrite(path: Path) -> None:
+    if path.exists():
+        raise FileExistsError(
+            f"--out: {path.parent} holds a training already: --resume goes on with it; to begin "
+            f"anew, give another folder or remove {path}"
+        )
 
 
 class clear_errors:  # noqa: N801 (a context manager)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
-from itertools import islice
 from pathlib import Path
 
 import click
@@ -48,22 +47,33 @@ def command(path: Path, texts: tuple[str, ...]) -> None:
     """
     with clear_errors():
         model, tokenizer, maxlen = load(path)
-        given: Iterable[str] = texts or (line.rstrip("\n") for line in sys.stdin)
+        given: Iterable[str] = texts or _lines()
         # Someone who types wants an answer to each line.
         at_once = 1 if not texts and sys.stdin.isatty() else _AT_ONCE
-        for some in _several(_checked(given), at_once):
+        for some in _several(given, at_once, "text" if texts else "line"):
             x = pad_sequences(tokenizer.texts_to_sequences(some), maxlen=maxlen)
             for text, p in zip(some, model.predict(x, batch_size=at_once)[:, 0], strict=True):
-                click.echo(f"{p:.4f}\t{'positive' if p > 0.5 else 'negative'}\t{text}")
+                shown = text.encode(errors="replace").decode()  # it may be no UTF-8
+                click.echo(f"{p:.4f}\t{'positive' if p > 0.5 else 'negative'}\t{shown}")
 
 
-def _checked(texts: Iterable[str]) -> Iterator[str]:
+def _lines() -> Iterator[str]:
+    """Yield the standard input's lines; they may be of any bytes."""
+    for line in sys.stdin.buffer:
+        yield line.decode(sys.stdin.encoding, "surrogateescape").rstrip("\r\n")
+
+
+def _several(texts: Iterable[str], count: int, what: str) -> Iterator[list[str]]:
+    """Yield so many texts at a time; an empty one is an error, after those that came before it."""
+    some: list[str] = []
     for number, text in enumerate(texts, 1):
         if not text.strip():
-            raise ValueError(f"text {number}: expected words, got an empty text")
-        yield text
-
-
-def _several(texts: Iterator[str], count: int) -> Iterator[list[str]]:
-    while some := list(islice(texts, count)):
+            if some:
+                yield some
+            raise ValueError(f"{what} {number}: expected words, got an empty text")
+        some.append(text)
+        if len(some) == count:
+            yield some
+            some = []
+    if some:
         yield some

@@ -29,6 +29,10 @@ Labelled: TypeAlias = Iterable[tuple[Any, int]]
 
 _LABELS = {"pos": 1, "positive": 1, "1": 1, "neg": 0, "negative": 0, "0": 0}
 _HELD_OUT = 0.2
+_HERE = (
+    "Where they are already, say so: --data PATH takes the folder aclImdb, its tar.gz, a CSV file "
+    "of text,label or Keras's imdb.npz"
+)
 
 
 @dataclass(frozen=True)
@@ -89,10 +93,15 @@ def download() -> Path:
 
     Raises
     ------
+    ImportError
+        Without `pooch`; the message names the ``pip install`` line.
     OSError
         If it is not in the cache and the web cannot be reached.
     """
-    pooch = _extras.require("pooch", "data")
+    try:
+        pooch = _extras.require("pooch", "data")
+    except ImportError as error:
+        raise ImportError(f"{error}, to download the reviews. {_HERE}") from error
     try:
         return Path(
             pooch.retrieve(
@@ -101,9 +110,7 @@ def download() -> Path:
         )
     except Exception as error:  # whatever stands between us and the server
         raise OSError(
-            f"The reviews could not be downloaded from {URL} ({error}). Where they are already, "
-            "say so: --data PATH takes the folder aclImdb, its tar.gz, a CSV file of text,label or "
-            "Keras's imdb.npz"
+            f"The reviews could not be downloaded from {URL} ({error}). {_HERE}"
         ) from error
 
 
@@ -178,7 +185,8 @@ def _csv(path: Path) -> Iterator[tuple[str, int]]:
     opener = openers.get(path.suffix, open)
     csv.field_size_limit(2**24)  # the default of 131,072 bytes is less than the longest review
     try:
-        with opener(path, "rt", encoding="utf-8", newline="") as file:
+        # Excel puts a mark before the first column's name, which -sig leaves out.
+        with opener(path, "rt", encoding="utf-8-sig", newline="") as file:
             rows = csv.DictReader(file)
             if rows.fieldnames is None or not {"text", "label"} <= set(rows.fieldnames):
                 raise ValueError(
@@ -213,6 +221,13 @@ def _npz(path: Path) -> dict[str, Labelled]:
             }
     except (zipfile.BadZipFile, KeyError, EOFError, pickle.UnpicklingError, ValueError) as error:
         raise ValueError(f"{path}: expected Keras's imdb.npz ({error})") from None
+    for part in PARTS:
+        texts, labels = (np.shape(arrays[f"{kind}_{part}"])[:1] for kind in "xy")
+        if texts != labels or not texts:
+            raise ValueError(
+                f"{path}: expected as many labels as reviews to {part} with, got shapes {labels} "
+                f"of y_{part} and {texts} of x_{part}"
+            )
     return {
         part: [
             ([START, *(rank + FIRST for rank in ranks)], int(label))

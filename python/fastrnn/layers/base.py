@@ -34,8 +34,9 @@ class Layer:
     """The base of all layers, and of one's own.
 
     A layer of your own overrides `forward` and `backward`; `build` if it has parameters;
-    `output_shape` if the shape changes; `get_config` if its constructor takes arguments. Inputs
-    have the batch first. What masks ask of a layer stands at the top of this module.
+    `output_shape` if the shape changes; `get_config` if its constructor takes arguments (a model
+    with a layer that leaves one out is not saved). Inputs have the batch first. What masks ask of a
+    layer stands at the top of this module.
 
     Parameters
     ----------

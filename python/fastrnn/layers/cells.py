@@ -11,6 +11,9 @@ from fastrnn._typing import Array, Floating
 from fastrnn.layers.recurrent import RecurrentLayer
 from fastrnn.layers.states import States
 
+# Of an LSTM and a GRU, as Keras names them; they have no others.
+_ACTIVATIONS = {"activation": "tanh", "recurrent_activation": "sigmoid"}
+
 
 class RNN(RecurrentLayer):
     """Elman network: h_t = tanh(W_ih x_t + b_ih + W_hh h_{t-1}), or relu (Elman 1990).
@@ -82,8 +85,8 @@ class LSTM(RecurrentLayer):
     ) -> None:
         super().__init__(units, **kwargs)
         self.chrono_steps = _chrono_steps(self, chrono_steps)
-        _expect("activation", activation, "tanh")
-        _expect("recurrent_activation", recurrent_activation, "sigmoid")
+        _expect("activation", activation, _ACTIVATIONS["activation"])
+        _expect("recurrent_activation", recurrent_activation, _ACTIVATIONS["recurrent_activation"])
         self.unit_forget_bias = bool(unit_forget_bias)
 
     def _initial_biases(self, rng: np.random.Generator) -> dict[str, Array]:
@@ -122,7 +125,7 @@ class LSTM(RecurrentLayer):
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
         own = {"unit_forget_bias": self.unit_forget_bias, "chrono_steps": self.chrono_steps}
-        return {**super().get_config(), **own}
+        return {**super().get_config(), **_ACTIVATIONS, **own}
 
 
 class GRU(RecurrentLayer):
@@ -149,8 +152,8 @@ class GRU(RecurrentLayer):
     ) -> None:
         super().__init__(units, **kwargs)
         self.chrono_steps = _chrono_steps(self, chrono_steps)
-        _expect("activation", activation, "tanh")
-        _expect("recurrent_activation", recurrent_activation, "sigmoid")
+        _expect("activation", activation, _ACTIVATIONS["activation"])
+        _expect("recurrent_activation", recurrent_activation, _ACTIVATIONS["recurrent_activation"])
         if not reset_after:
             raise ValueError(
                 "reset_after: not supported, expected True (Keras's and PyTorch's GRU), got "
@@ -186,7 +189,8 @@ class GRU(RecurrentLayer):
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
-        return {**super().get_config(), "chrono_steps": self.chrono_steps}
+        own = {"reset_after": True, "chrono_steps": self.chrono_steps}
+        return {**super().get_config(), **_ACTIVATIONS, **own}
 
 
 def _chrono_steps(layer: RecurrentLayer, steps: int | None) -> int | None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastrnn import _check, ops
+from fastrnn import _check, initializers, ops
 from fastrnn._typing import Array, Floating, Shape
 from fastrnn.layers.base import Layer, last_size
 
@@ -49,9 +49,11 @@ class LayerNormalization(Layer):
         """Create the parameters."""
         size = last_size(self, input_shape)
         if self.scale:
-            self.add_parameter("gamma", np.ones(size))
+            ones = initializers.draw("gamma", initializers.Ones(), (size,), rng)
+            self.add_parameter("gamma", ones)
         if self.center:
-            self.add_parameter("beta", np.zeros(size))
+            zeros = initializers.draw("beta", initializers.Zeros(), (size,), rng)
+            self.add_parameter("beta", zeros)
 
     def forward(self, x: Array, *, training: bool = False) -> Floating:
         """Return the output; with ``training``, keep what `backward` needs."""
@@ -83,6 +85,7 @@ class LayerNormalization(Layer):
         """Return the constructor's arguments."""
         return {
             **super().get_config(),
+            "axis": -1,
             "epsilon": self.epsilon,
             "center": self.center,
             "scale": self.scale,

@@ -396,6 +396,7 @@ class RecurrentLayer(Layer):
             **super().get_config(),
             **{name: getattr(self, name) for name in plain},
             **{name: initializers.to_config(name, getattr(self, name)) for name in made},
+            "recurrent_dropout": 0.0,
             "seed": self.seeds.seed,
         }
 

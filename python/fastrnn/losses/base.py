@@ -26,6 +26,8 @@ class LossValue(NamedTuple):
 class Loss:
     """The base of all losses, and of one's own, which overrides `losses_and_gradients`.
 
+    It also overrides `get_config` if its constructor takes arguments, so that it can be saved.
+
     Predictions [..., C] are rows [...] of C numbers; each row has a loss. What a row counts is its
     sample weight, 0 where it is masked.
 

@@ -96,24 +96,29 @@ class Optimizer:
         raise NotImplementedError(f"{type(self).__name__}.update")
 
     def get_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments, as JSON can hold them."""
+        """Return the constructor's arguments and what weight decay spares, as JSON can hold it."""
         rate = self._learning_rate
+        spared = {"exclude_from_weight_decay": list(self._undecayed)} if self._undecayed else {}
         return {
             "learning_rate": rate.describe() if isinstance(rate, LearningRateSchedule) else rate,
             "weight_decay": self.weight_decay,
             "clipnorm": self.clipnorm,
             "clipvalue": self.clipvalue,
             "global_clipnorm": self.global_clipnorm,
+            **spared,
         }
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Optimizer:
         """Make the optimiser that `get_config` describes."""
         arguments = dict(config)
+        undecayed = arguments.pop("exclude_from_weight_decay", ())
         rate = arguments.get("learning_rate")
         if isinstance(rate, Mapping):
             arguments["learning_rate"] = LearningRateSchedule.from_description(rate)
-        return cls(**arguments)
+        optimizer = cls(**arguments)
+        optimizer.exclude_from_weight_decay(undecayed)
+        return optimizer
 
     # ---- given -----------------------------------------------------------------------------------
 

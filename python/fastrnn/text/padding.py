@@ -53,12 +53,21 @@ def pad_sequences(
             raise TypeError(f"sequences[{i}]: expected a sequence, got {row!r}")
     steps = max(map(len, rows), default=0)
     steps = steps if maxlen is None else _check.positive_int("maxlen", maxlen)
-    shape = next((np.shape(row)[1:] for row in rows if len(row)), ())
-    padded = np.full((len(rows), steps, *shape), value, dtype)
+    shape = next((np.shape(row[:1])[1:] for row in rows if len(row)), ())
+    try:
+        padded = np.full((len(rows), steps, *shape), value, dtype)
+    except OverflowError:
+        raise ValueError(f"value: expected what {np.dtype(dtype)} holds, got {value!r}") from None
     for i, row in enumerate(rows):
         if not len(row):
             continue
-        kept = np.asarray(row[-steps:] if truncating == "pre" else row[:steps], dtype)
+        try:
+            kept = np.asarray(row[-steps:] if truncating == "pre" else row[:steps], dtype)
+        except (OverflowError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"sequences[{i}]: expected steps of one shape, of what {np.dtype(dtype)} holds "
+                f"({error})"
+            ) from None
         if kept.shape[1:] != shape:
             raise ValueError(
                 f"sequences[{i}]: expected steps of shape {shape}, as the first ones have, got "

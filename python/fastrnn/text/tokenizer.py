@@ -19,6 +19,9 @@ Text: TypeAlias = str | Sequence[str]
 
 # What the package's model calls a word it does not know; no word of a text is called so.
 _UNKNOWN = "\0unknown"
+# What is no UTF-8 is a lone surrogate in Python, and the package takes none: it gets characters for
+# private use instead, of which there are as many.
+_SURROGATES = {code: code - 0xD800 + 0x10F800 for code in range(0xD800, 0xE000)}
 _TEXTS_AT_ONCE = 2000  # each word of them takes some 100 bytes in the package
 
 
@@ -32,7 +35,7 @@ class Tokenizer:
     ----------
     num_words : int, optional
         Keep the ``num_words - 1`` most frequent words only.
-    filters : str
+    filters : str or None
         Characters that are no part of a word.
     lower : bool
         Whether texts are put in lower case.
@@ -72,7 +75,7 @@ class Tokenizer:
     def __init__(
         self,
         num_words: int | None = None,
-        filters: str = FILTERS,
+        filters: str | None = FILTERS,
         lower: bool = True,
         split: str = " ",
         char_level: bool = False,
@@ -82,6 +85,8 @@ class Tokenizer:
         self.num_words = None if num_words is None else _check.positive_int("num_words", num_words)
         if not isinstance(split, str) or not split:
             raise ValueError(f"split: expected a string of at least one character, got {split!r}")
+        if filters is not None and not isinstance(filters, str):
+            raise TypeError(f"filters: expected a string of characters or None, got {filters!r}")
         self.filters = filters
         self.lower = bool(lower)
         self.split = split
@@ -263,24 +268,25 @@ class Tokenizer:
         if plain and all(isinstance(text, str) for text in texts):
             # It splits faster than we do, on several processors.
             arguments = (self.filters, self.lower, self.split)
-            prepared = [separated(str(text), *arguments) for text in texts]
+            prepared = [_encodable(separated(str(text), *arguments)) for text in texts]
             return self._model(split=True).encode_batch_fast(prepared)
-        words = [self._words(text) for text in texts]
+        words = [[_encodable(word) for word in self._words(text)] for text in texts]
         return self._model(split=False).encode_batch_fast(words, is_pretokenized=True)
 
     def _model(self, split: bool) -> Any:
         """Return the package's tokenizer with our words and ids."""
         if self._lookup is None or self._lookup[0] != split:
             limit = self.num_words or sys.maxsize
-            ids = {word: i for word, i in self.word_index.items() if i < limit}
+            ids = {_encodable(word): i for word, i in self.word_index.items() if i < limit}
             unknown = 0 if self.oov_token is None else self.word_index.get(self.oov_token, 0)
             package = self._package
             model = package.models.WordLevel({**ids, _UNKNOWN: unknown}, unk_token=_UNKNOWN)
             made = package.Tokenizer(model)
-            if split and len(self.split) == 1:
-                made.pre_tokenizer = package.pre_tokenizers.CharDelimiterSplit(self.split)
+            separator = _encodable(self.split)
+            if split and len(separator) == 1:
+                made.pre_tokenizer = package.pre_tokenizers.CharDelimiterSplit(separator)
             elif split:
-                made.pre_tokenizer = package.pre_tokenizers.Split(self.split, behavior="removed")
+                made.pre_tokenizer = package.pre_tokenizers.Split(separator, behavior="removed")
             self._lookup = split, made
         return self._lookup[1]
 
@@ -313,11 +319,22 @@ def tokenizer_from_json(text: str) -> Tokenizer:
     return tokenizer
 
 
+def _encodable(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.translate(_SURROGATES)
+    return text
+
+
 def _as_texts(texts: Iterable[Text]) -> list[Text]:
     if isinstance(texts, str):
         raise TypeError("texts: expected several texts, got one string; put it into a list")
+    if not isinstance(texts, Iterable):
+        raise TypeError(f"texts: expected several texts, got {texts!r}")
     given = list(texts)
     for i, text in enumerate(given):
-        if not isinstance(text, str | list | tuple):
+        words = text if isinstance(text, list | tuple) else [text]
+        if not all(isinstance(word, str) for word in words):
             raise TypeError(f"texts[{i}]: expected a string or a list of words, got {text!r}")
     return given
