@@ -475,6 +475,7 @@ def test_a_training_in_the_folder_is_never_lost_to_another_command(run, data, tm
     shown = run("sentiment", "--data", tmp_path / "mistyped", *SMALL, "--resume", code=1)
     assert "mistyped: no such file" in shown
     assert {path: path.read_bytes() for path in (tmp_path / "out").iterdir()} == files
+    assert "Epoch 1/1" in run("sentiment", "--data", data, *SMALL, "--epochs", 1, "--overwrite")
 
 
 def test_predict_answers_what_came_before_an_empty_line_and_reads_any_bytes(tmp_path):

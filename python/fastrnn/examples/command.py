@@ -26,14 +26,21 @@ def options(out: str, epochs: int) -> Callable[[F], F]:
     def add(function: F) -> F:
         @functools.wraps(function)
         def command(
-            seed: int, threads: int | None, out: Path, resume: bool, **arguments: Any
+            seed: int,
+            threads: int | None,
+            out: Path,
+            resume: bool,
+            overwrite: bool,
+            **arguments: Any,
         ) -> None:
             with clear_errors():
                 if threads is not None:
                     runtime.set_num_threads(threads)
                 random.set_seed(seed)
                 out.mkdir(parents=True, exist_ok=True)
-                if not resume:
+                if overwrite and not resume:
+                    checkpoint(out).unlink(missing_ok=True)
+                elif not resume:
                     _refuse_to_overwrite(checkpoint(out))
                 elif not checkpoint(out).exists():
                     click.echo(f"There is no training to go on with in {out}: a new one begins.")
@@ -57,20 +64,21 @@ def _options(out: str, epochs: int) -> list[Callable[[Any], Any]]:
                      help="Number of threads; default: what the process may use."),
         click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=out,
                      show_default=True,
-                     help="Folder for the model and the curve. A training that lies in it already "
-                     "is never overwritten: go on with it (--resume), or remove its "
-                     "checkpoint.safetensors."),
+                     help="Folder for the model and the curve. Where it holds a training already, "
+                     "--resume or --overwrite must say what to do."),
         click.option("--resume", is_flag=True,
                      help="Go on with the training in the folder --out that was stopped, or that "
                      "is to have more --epochs."),
+        click.option("--overwrite", is_flag=True,
+                     help="Begin anew in a folder that holds a training."),
     ]  # fmt: skip
 
 
 def _refuse_to_overwrite(path: Path) -> None:
     if path.exists():
         raise FileExistsError(
-            f"--out: {path.parent} holds a training already: --resume goes on with it; to begin "
-            f"anew, give another folder or remove {path}"
+            f"--out: {path.parent} holds a training already: --resume goes on with it, "
+            "--overwrite begins anew"
         )
 
 
