@@ -258,7 +258,7 @@ def test_one_batch_is_trained_tested_and_predicted():
         ({"class_weight": [1, 2]}, "class_weight: expected a dict"),
         ({"class_weight": {0: "a"}}, "class_weight"),
         ({"y": None}, "batch: expected"),
-        ({"x": 3, "y": None}, "x: expected batches"),
+        ({"x": 3, "y": None}, "x: expected an array or batches"),
         ({"y": None, "sample_weight": np.ones(20)}, "sample_weight: goes with arrays"),
         ({"y": None, "validation_split": 0.5}, "validation_split: needs arrays"),
         ({"batch_size": 0}, "batch_size"),
@@ -319,3 +319,30 @@ def test_a_model_that_is_not_compiled_says_so():
         model.evaluate(np.zeros((2, 3)), np.zeros(2))
     with pytest.raises(ValueError, match="loss"):
         model.compile("sgd")
+
+
+def test_tensors_and_loaders_are_predicted_as_the_arrays_are():
+    torch = pytest.importorskip("torch")
+    x, y = toy_task(20)
+    model = toy_model()
+    whole = model.predict(x)
+    assert Sequential([Dense(2)]).predict(torch.zeros(5, 3, 4)).shape == (5, 3, 2)
+    assert model.predict(torch.tensor(x), batch_size=7).tobytes() == whole.tobytes()
+    pairs = torch.utils.data.TensorDataset(torch.tensor(x), torch.tensor(y))
+    for rows in (pairs, torch.utils.data.TensorDataset(torch.tensor(x)), torch.tensor(x)):
+        loader = torch.utils.data.DataLoader(rows, batch_size=7)
+        assert model.predict(loader).tobytes() == whole.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("x", "words"),
+    [
+        (3, "x: expected an array or batches, got 3"),
+        (None, "x: expected an array or batches, got None"),
+        (np.array(3), r"x: expected an array of rows, got array\(3\)"),
+        (iter([[1, 2, 3, 4]]), "batch: expected .*got 4 values"),
+    ],
+)
+def test_what_cannot_be_predicted_is_named(x, words):
+    with pytest.raises((TypeError, ValueError), match=words):
+        toy_model().predict(x)

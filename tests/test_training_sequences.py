@@ -138,6 +138,22 @@ def test_a_row_is_reset_where_a_batch_says_so():
     assert loss == pytest.approx(np.concatenate(of_steps).mean(), rel=1e-5)
 
 
+def test_the_rows_to_reset_may_be_a_list():
+    x = np.random.default_rng(0).integers(1, 10, (4, 5))
+    model = tagger(stateful=True)
+    figures = []
+    for reset in ([3], np.array([3])):
+        model.reset_states()
+        model.test_on_batch(x, x % 3)
+        figures.append(model.test_on_batch(Batch(x, x % 3, reset=reset)))
+    assert figures[0] == figures[1]
+    model.fit([Batch(x, x % 3, reset=[3]), Batch(x, x % 3, reset=[])], verbose=0)
+    assert model.predict_on_batch(Batch(x, reset=[0, 1])).shape == (4, 5, 3)
+    for reset, words in ((3, "reset: expected an array"), ([0.5], "reset: expected whole")):
+        with pytest.raises(ValueError, match=words):
+            model.train_on_batch(Batch(x, x % 3, reset=reset))
+
+
 def _alone(model, ids):
     model.reset_states()
     output = model.predict(ids)[0]

@@ -11,7 +11,7 @@ from fastrnn import _check, losses, metrics, optimizers, prediction, progress, t
 from fastrnn._trainable import Trainable
 from fastrnn._typing import Floating
 from fastrnn.callbacks import Callback, History, tell
-from fastrnn.data import Batches, as_batches
+from fastrnn.data import Batches, as_batches, as_iterable, as_rows
 
 
 class Trainer(Trainable):
@@ -232,8 +232,11 @@ class Trainer(Trainable):
         """
         size = 32 if batch_size is None else _check.positive_int("batch_size", batch_size)
         steps = _optional("steps", steps)
-        rows = isinstance(x, np.ndarray | list | tuple)
-        count = -(-len(x) // size) if rows else steps or training.length(x)
+        rows = as_rows(x)
+        if rows is None:
+            x, count = as_iterable("x", x), steps or training.length(x)
+        else:
+            x, count = rows, -(-len(rows) // size)
         every = [*(callbacks or ()), *progress.for_pass(verbose, "Prediction", count)]
         return prediction.predict(self, x, size, every, steps)
 

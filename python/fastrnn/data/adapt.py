@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, TypeAlias
 
+import numpy as np
+
+from fastrnn._check import whole_numbers
 from fastrnn.data.arrays import ArrayBatches
 from fastrnn.data.batch import Batch, as_array, check_rows, finite
 from fastrnn.data.ragged import Order, RaggedBatches
@@ -24,15 +27,35 @@ def as_batches(
     if y is None:
         if sample_weight is not None:
             raise ValueError("sample_weight: goes with arrays x and y; batches have their own")
-        if not hasattr(x, "__iter__") and not hasattr(x, "__getitem__"):
-            raise TypeError(f"x: expected batches where there is no y, got {type(x).__name__}")
-        batches: Batches = x
-        return batches
+        return as_iterable("x", x)
     sequences = as_ragged("x", x)
     if sequences is None:
         return ArrayBatches(x, y, batch_size, shuffle, sample_weight)
     order: Order = "shuffled" if shuffle else "by length"
     return RaggedBatches(sequences, y, batch_size, order, sample_weight)
+
+
+def as_rows(x: Any) -> Any:
+    """Return ``x`` if it is rows: a list, or an array, which a tensor or table is made; else None.
+
+    What is left is batches.
+    """
+    if isinstance(x, list | tuple):
+        return x
+    if not hasattr(x, "__array__"):
+        return None
+    rows = np.asarray(x)
+    if rows.ndim == 0:
+        raise ValueError(f"x: expected an array of rows, got {x!r}")
+    return rows
+
+
+def as_iterable(name: str, batches: Any) -> Batches:
+    """Return batches, if they are something that can be gone through."""
+    if not hasattr(batches, "__iter__") and not hasattr(batches, "__getitem__"):
+        raise TypeError(f"{name}: expected an array or batches, got {batches!r}")
+    found: Batches = batches
+    return found
 
 
 def as_batch(given: Any) -> Batch:
@@ -57,7 +80,10 @@ def as_batch(given: Any) -> Batch:
     rest = {name: getattr(given, name) for name in ("y", "sample_weight", "mask")}
     arrays = {name: None if v is None else as_array(name, v) for name, v in rest.items()}
     check_rows(x, **arrays)
-    return Batch(x, reset=given.reset, **arrays)
+    reset = given.reset
+    if reset is not None:
+        reset = whole_numbers("reset", as_array("reset", reset))
+    return Batch(x, reset=reset, **arrays)
 
 
 def _padded(x: Any, y: Any = None, sample_weight: Any = None) -> Batch:

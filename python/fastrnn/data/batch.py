@@ -24,7 +24,7 @@ class Batch:
         What each sample, or each step of it, counts in the loss.
     mask : bool array [B, T], optional
         Which steps exist.
-    reset : integer array, optional
+    reset : integer array or list, optional
         The rows in which another sequence begins: stateful layers forget those rows' state first.
     """
 
