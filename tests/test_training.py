@@ -1,5 +1,7 @@
 """The training loop: fit, evaluate, predict, one batch; and bad input at its doors."""
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -346,3 +348,24 @@ def test_tensors_and_loaders_are_predicted_as_the_arrays_are():
 def test_what_cannot_be_predicted_is_named(x, words):
     with pytest.raises((TypeError, ValueError), match=words):
         toy_model().predict(x)
+
+
+def test_an_optimiser_trains_one_model_only():
+    x, y = toy_task(20)
+    optimizer = fastrnn.Adam(0.02)
+    first, second = toy_model(optimizer=optimizer), toy_model(optimizer=optimizer)
+    first.train_on_batch(x, y)
+    words = "optimizer: expected a new one, got one that took 1 steps on another model"
+    for use in (
+        lambda: second.fit(x, y, verbose=0),
+        lambda: second.train_on_batch(x, y),
+        lambda: toy_model(optimizer=optimizer),
+    ):
+        with pytest.raises(ValueError, match=words):
+            use()
+    first.compile(optimizer, "binary_crossentropy")
+    first.fit(x, y, verbose=0)
+    assert optimizer.iterations == 2
+    copied = copy.deepcopy(first)
+    copied.fit(x, y, verbose=0)
+    assert (copied.optimizer.iterations, optimizer.iterations) == (3, 2)

@@ -62,7 +62,9 @@ class Trainer(Trainable):
         """
         if loss is None:
             raise ValueError("loss: expected a Loss, a name or a function, got None")
-        self.optimizer, self.loss = optimizers.get(optimizer), losses.get(loss)
+        chosen = optimizers.get(optimizer)
+        chosen.bind(self)
+        self.optimizer, self.loss = chosen, losses.get(loss)
         taken = {"loss"}
         self.metrics = _metrics(metrics or [], self.loss, taken)
         self.weighted_metrics = _metrics(weighted_metrics or [], self.loss, taken)
@@ -149,7 +151,7 @@ class Trainer(Trainable):
         History
             ``history.history`` has each epoch's figures.
         """
-        self.need_optimizer()
+        self.need_optimizer().bind(self)
         size = 32 if batch_size is None else batch_size
         split = _check.fraction("validation_split", validation_split)
         batches = as_batches(x, y, size, sample_weight=sample_weight, shuffle=shuffle)

@@ -148,6 +148,7 @@ class Step:
 def train_step(model: Trainer, given: Any, class_weight: ClassWeight | None = None) -> Step:
     """Take one step on one batch."""
     optimizer = model.need_optimizer()
+    optimizer.bind(model)
     step = _run(model, given, class_weight, training=True)
     assert step.loss.gradient is not None
     model.backward(step.loss.gradient)

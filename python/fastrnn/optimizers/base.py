@@ -65,6 +65,7 @@ class Optimizer:
         self.iterations = 0
         self._undecayed: tuple[str, ...] = ()
         self._state: dict[str, dict[str, Floating]] = {slot: {} for slot in self.slots}
+        self._model: object | None = None
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -142,6 +143,23 @@ class Optimizer:
     def exclude_from_weight_decay(self, var_names: Iterable[str]) -> None:
         """Spare the parameters in whose names one of ``var_names`` is found, e.g. "bias"."""
         self._undecayed = tuple(var_names)
+
+    def bind(self, model: object) -> None:
+        """Take the model whose parameters are changed; what is remembered belongs to its.
+
+        Raises
+        ------
+        ValueError
+            If steps were taken on another model.
+        """
+        if model is self._model:
+            return
+        if self._model is not None and self.iterations:
+            raise ValueError(
+                f"optimizer: expected a new one, got one that took {self.iterations} steps on "
+                "another model, whose parameters' state it keeps"
+            )
+        self._model = model
 
     def apply(self, parameters: Mapping[str, Floating], gradients: Mapping[str, Array]) -> None:
         """Take one step; both mappings have the same names."""
