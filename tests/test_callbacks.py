@@ -188,6 +188,16 @@ def test_a_loss_of_nan_ends_the_training(capsys):
     assert "training ends" in capsys.readouterr().out
 
 
+def test_a_model_that_diverges_is_stopped_whatever_it_measures():
+    model = Sequential([Dense(1, activation="sigmoid")])
+    model.compile("sgd", "mse", metrics=["auc", "precision", "recall", "accuracy"])
+    model.build((None, 3))
+    model.set_weights([np.full((1, 3), np.nan), np.zeros(1)])
+    history = model.fit(X, Y > 0, epochs=5, verbose=0, callbacks=[TerminateOnNaN()])
+    assert history.epoch == [0]
+    assert math.isnan(history.history["auc"][0])
+
+
 # ---- learning rates ------------------------------------------------------------------------------
 
 

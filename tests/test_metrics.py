@@ -182,3 +182,16 @@ def test_a_metric_of_ones_own_need_not_be_a_mean():
 def test_what_does_not_fit_is_named(call, words):
     with pytest.raises((TypeError, ValueError), match=words):
         call()
+
+
+@pytest.mark.parametrize("curve", ["ROC", "PR"])
+def test_the_area_is_nan_where_a_prediction_that_counts_is(curve):
+    auc = AUC(curve=curve)
+    y, p = np.array([0, 1, 1, 0]), np.array([[0.2], [0.7], [np.nan], [0.4]])
+    auc.update_state(y, p, sample_weight=[1, 1, 0, 1])
+    assert auc.result() == 1
+    auc.update_state(y, p)
+    assert math.isnan(auc.result())
+    auc.reset_state()
+    auc.update_state(y, np.full((4, 1), np.nan))
+    assert math.isnan(auc.result())
