@@ -253,8 +253,8 @@ def test_one_batch_is_trained_tested_and_predicted():
         ({"x": np.full((20, 6), np.nan)}, "x: expected finite numbers, got nan in row 0"),
         ({"y": np.r_[np.zeros(19), np.nan]}, "y: expected targets in 0..1"),
         ({"y": np.full(20, 2)}, "y: expected targets in 0..1"),
-        ({"x": np.full((20, 6), 10)}, r"ids: expected 0 \.\. 9, got 10"),
-        ({"x": np.full((20, 6), -1)}, r"ids: expected 0 \.\. 9, got -1"),
+        ({"x": np.full((20, 6), 10)}, r"x: expected ids in 0 \.\. 9 .*got 10"),
+        ({"x": np.full((20, 6), -1)}, r"x: expected ids in 0 \.\. 9 .*got -1"),
         ({"sample_weight": np.ones(3)}, "sample_weight: expected 20 rows"),
         ({"sample_weight": np.full(20, np.nan)}, "sample_weight: expected finite"),
         ({"class_weight": [1, 2]}, "class_weight: expected a dict"),
@@ -369,3 +369,73 @@ def test_an_optimiser_trains_one_model_only():
     copied = copy.deepcopy(first)
     copied.fit(x, y, verbose=0)
     assert (copied.optimizer.iterations, optimizer.iterations) == (3, 2)
+
+
+# ---- what is known of all of the data is checked before the first step ---------------------------
+
+
+def late(array, value):
+    """A copy whose last number is another, so that only the last batch has it."""
+    array = np.array(array)
+    array[(-1,) * array.ndim] = value
+    return array
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (
+            {"x": late(np.zeros((20, 6), int), 10)},
+            r"^x: expected ids in 0 \.\. 9 .*embedding.*10",
+        ),
+        ({"x": late(np.zeros((20, 6), int), -1)}, r"^x: expected ids in 0 \.\. 9 .*got -1"),
+        ({"x": late(np.zeros((20, 6)), 0.5)}, "^x: expected whole numbers"),
+        ({"x": [[1, 2]] * 18 + [[1]] + [[1, 12]]}, r"^x: expected ids in .* got 12"),
+        ({"y": late(np.zeros(20, int), 3)}, r"^y: expected labels in 0 \.\. 2, got 3"),
+        ({"y": late(np.zeros((20, 1)), -1)}, r"^y: expected labels in 0 \.\. 2, got -1"),
+        ({"validation_split": 0.1, "y": late(np.zeros(20, int), 3)}, "^y: expected labels"),
+        ({"validation_data": (np.full((2, 6), 11), np.zeros(2))}, "^validation_data x: .*got 11"),
+        ({"validation_data": [np.zeros((2, 6)), np.full(2, 4)]}, "^validation_data y: .*got 4"),
+    ],
+)
+def test_what_only_the_last_batch_has_is_refused_before_the_first(arguments, words):
+    model = Sequential([Embedding(10, 4), GRU(4), Dense(3), fastrnn.layers.Activation("softmax")])
+    model.compile("adam", "sparse_categorical_crossentropy")
+    x, y = np.zeros((20, 6), int), np.zeros(20, int)
+    with pytest.raises(ValueError, match=words):
+        model.fit(**{"x": x, "y": y, "batch_size": 4, "shuffle": False, "verbose": 0, **arguments})
+    assert model.optimizer.iterations == 0
+    with pytest.raises(ValueError, match=r"^y: expected targets in 0\.\.1, got 0 \.\. 7"):
+        toy_model().fit(x, late(y, 7), verbose=0)
+
+
+def test_labels_that_do_not_count_may_be_anything():
+    x = np.random.default_rng(0).integers(1, 10, (8, 6))
+    y, weights = x % 3, np.ones((8, 6))
+    weights[-1, -1] = 0
+    model = tagger()
+    model.fit(x, late(y, -1), sample_weight=weights, verbose=0)
+    model.fit(x, late(y, 9), class_weight={9: 0}, verbose=0)
+    rows = np.r_[np.ones(7), 0]
+    model.fit(x, np.where(rows[:, None], y, -1), sample_weight=rows, verbose=0)
+    model.compile("sgd", fastrnn.losses.SparseCategoricalCrossentropy(ignore_class=-1))
+    model.fit(x, late(y, -1), verbose=0)
+    padded = Sequential(
+        [Embedding(10, 4, mask_zero=True), GRU(4, return_sequences=True), Dense(3)],
+    )
+    padded.compile("sgd", fastrnn.losses.SparseCategoricalCrossentropy(from_logits=True))
+    padded.fit(late(x, 0), late(y, -1), verbose=0)
+    ragged = [row[: 3 + i % 2] for i, row in enumerate(x)]
+    steps = [np.ones(len(row)) for row in ragged[:-1]] + [np.zeros(4)]
+    targets = [row % 3 for row in ragged[:-1]] + [np.full(4, 9)]
+    model.fit(ragged, targets, sample_weight=steps, verbose=0)
+
+
+def test_validation_data_may_be_a_list_of_arrays_or_of_batches():
+    x, y = toy_task(20)
+    seen = []
+    halves = [[x[:10], y[:10]], [x[10:], y[10:]]]
+    for data in ((x, y), [x, y], [x, y, np.ones(20)], [(x, y)], halves):
+        fastrnn.set_seed(0)
+        seen.append(toy_model().fit(x, y, validation_data=data, verbose=0).history["val_loss"][0])
+    assert seen == pytest.approx([seen[0]] * 5, rel=1e-6)

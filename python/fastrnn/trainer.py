@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastrnn import _check, losses, metrics, optimizers, prediction, progress, training
+from fastrnn._ranges import check_ranges
 from fastrnn._trainable import Trainable
 from fastrnn._typing import Floating
 from fastrnn.callbacks import Callback, History, tell
@@ -133,6 +134,7 @@ class Trainer(Trainable):
             This fraction of the rows, from the end, is left out of training and evaluated after
             each epoch.
         validation_data : (x, y), (x, y, sample_weight) or an iterable of batches, optional
+            Arrays may stand in a list, too.
             Evaluated after each epoch.
         shuffle : bool
             Take the rows in a new random order in each epoch.
@@ -155,9 +157,13 @@ class Trainer(Trainable):
         size = 32 if batch_size is None else batch_size
         split = _check.fraction("validation_split", validation_split)
         batches = as_batches(x, y, size, sample_weight=sample_weight, shuffle=shuffle)
+        weights = None if class_weight is None else _class_weight(class_weight)
+        uncounted = [label for label, weight in (weights or {}).items() if weight == 0]
+        check_ranges(self, batches, uncounted=uncounted)
         validation = None
         if validation_data is not None:
             validation = _validation(validation_data, validation_batch_size or size)
+            check_ranges(self, validation, ("validation_data x", "validation_data y"))
         elif split:
             if y is None or not hasattr(batches, "split"):
                 raise ValueError("validation_split: needs arrays x and y, got batches")
@@ -171,7 +177,7 @@ class Trainer(Trainable):
                 steps_per_epoch=_optional("steps_per_epoch", steps_per_epoch),
                 validation=validation,
                 validation_steps=_optional("validation_steps", validation_steps),
-                class_weight=None if class_weight is None else _class_weight(class_weight),
+                class_weight=weights,
                 callbacks=list(callbacks or ()),
                 verbose=verbose,
             ),
@@ -287,7 +293,9 @@ def _one_batch(x: Any, y: Any, sample_weight: Any) -> Any:
 
 
 def _validation(data: Any, batch_size: int) -> Batches:
-    if isinstance(data, tuple) and len(data) in (2, 3):
+    # A list of batches has no arrays, but tuples or lists of them.
+    arrays = isinstance(data, list) and any(hasattr(part, "__array__") for part in data)
+    if (arrays or isinstance(data, tuple)) and len(data) in (2, 3):
         weight = data[2] if len(data) == 3 else None
         return as_batches(data[0], data[1], batch_size, sample_weight=weight)
     if isinstance(data, np.ndarray):
