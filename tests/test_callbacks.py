@@ -10,6 +10,7 @@ import pytest
 import fastrnn
 from fastrnn import SGD, Dense, Sequential
 from fastrnn.callbacks import (
+    BackupAndRestore,
     Callback,
     CSVLogger,
     EarlyStopping,
@@ -198,6 +199,60 @@ def test_a_model_that_diverges_is_stopped_whatever_it_measures():
     assert math.isnan(history.history["auc"][0])
 
 
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: EarlyStopping(patience="2"), "patience: expected an int, got '2'"),
+        (lambda: EarlyStopping(patience=-1), "patience: expected 0 or more, got -1"),
+        (lambda: EarlyStopping(baseline="a"), "baseline: expected a number, got 'a'"),
+        (lambda: EarlyStopping(start_from_epoch=-1), "start_from_epoch: expected 0 or more"),
+        (lambda: EarlyStopping(3), "monitor: expected a figure's name, got 3"),
+        (lambda: ReduceLROnPlateau(patience=0.5), "patience: expected an int, got 0.5"),
+        (lambda: ReduceLROnPlateau(cooldown="a"), "cooldown: expected an int, got 'a'"),
+        (lambda: LearningRateScheduler(3), "schedule: expected a function of the epoch, got 3"),
+        (lambda: LambdaCallback(on_epoch_end=3), "on_epoch_end: expected a function, got 3"),
+        (lambda: ModelCheckpoint("m", initial_value_threshold="a"), "initial_value_threshold: exp"),
+    ],
+)
+def test_a_callbacks_wrong_arguments_are_named_when_it_is_made(make, words):
+    with pytest.raises((TypeError, ValueError), match=f"^{words}"):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda path: EarlyStopping(), "monitor: EarlyStopping watches 'val_loss'"),
+        (lambda path: ReduceLROnPlateau("val_loss"), "monitor: ReduceLROnPlateau watches 'val_l"),
+        (lambda path: ModelCheckpoint(path, "val_lss", save_best_only=True), "monitor: .*val_lss"),
+        (lambda path: ModelCheckpoint(path / "{val_loss}"), "filepath: .* asks for 'val_loss'"),
+        (lambda path: EarlyStopping("learning_rate"), "monitor: .*'learning_rate'"),
+    ],
+)
+def test_a_figure_that_will_not_be_there_is_named_before_the_first_epoch(make, words, tmp_path):
+    model = line()
+    with pytest.raises(ValueError, match=words):
+        fit(model, make(tmp_path))
+    assert model.optimizer.iterations == 0
+
+
+def test_a_figure_that_other_callbacks_add_may_be_watched(tmp_path):
+    rate = LearningRateScheduler(lambda epoch, rate: rate)
+    fit(line(), rate, EarlyStopping("learning_rate"), ModelCheckpoint(tmp_path / "m"), epochs=2)
+    fit(line(), Pretend(up=[1, 2]), EarlyStopping("up", mode="max"), epochs=2)
+    adds = LambdaCallback(on_epoch_end=lambda epoch, logs: logs.update(up=1))
+    fit(line(), adds, EarlyStopping("up", mode="max"), epochs=2)
+
+
+@pytest.mark.parametrize("callback", [ModelCheckpoint, BackupAndRestore])
+def test_a_layer_that_cannot_be_saved_is_an_error_before_the_first_epoch(callback, tmp_path):
+    model = Sequential([Dense(1, kernel_initializer=lambda shape, rng: np.ones(shape))])
+    model.compile("sgd", "mse")
+    with pytest.raises(TypeError, match="layer 'dense' cannot be saved: kernel_initializer: a f"):
+        fit(model, callback(tmp_path / "m"))
+    assert model.optimizer.iterations == 0
+
+
 # ---- learning rates ------------------------------------------------------------------------------
 
 
@@ -208,6 +263,10 @@ def test_the_learning_rate_is_set_before_each_epoch():
     history = fit(model, schedule, note, epochs=3)
     assert rates == [0.1, 0.1, 0.05, 0.05, 0.025, 0.025]
     assert history.history["learning_rate"] == [0.1, 0.05, 0.025]
+    history = fit(line(), LearningRateScheduler(lambda epoch: 0.01 * (epoch + 1)), epochs=2)
+    assert history.history["learning_rate"] == [0.01, 0.02]
+    history = fit(line(), LearningRateScheduler(ExponentialDecay(0.5, 1, 0.1)), epochs=2)
+    assert history.history["learning_rate"] == pytest.approx([0.5, 0.05])
     with pytest.raises(TypeError, match="the rate that schedule returned"):
         fit(line(), LearningRateScheduler(lambda epoch, rate: "slow"))
     model = line(ExponentialDecay(0.1, 10, 0.5))

@@ -11,7 +11,16 @@ import numpy as np
 from fastrnn import progress
 from fastrnn._signals import CtrlC
 from fastrnn._typing import Array, Floating
-from fastrnn.callbacks import BackupAndRestore, Callback, History, Logs, tell
+from fastrnn.callbacks import (
+    BackupAndRestore,
+    Callback,
+    History,
+    LearningRateScheduler,
+    Logs,
+    ReduceLROnPlateau,
+    tell,
+)
+from fastrnn.callbacks.base import hook_of
 from fastrnn.data import Batch, Batches, as_batch
 from fastrnn.losses import CategoricalCrossentropy, LossValue
 
@@ -42,7 +51,8 @@ def fit(model: Trainer, plan: Plan) -> History:
     every = _in_order(plan, history)
     steps = plan.steps_per_epoch or length(plan.batches)
     tell(every, "set_model", model)
-    tell(every, "set_params", {"epochs": plan.epochs, "steps": steps, "verbose": plan.verbose})
+    params = {"epochs": plan.epochs, "steps": steps, "verbose": plan.verbose}
+    tell(every, "set_params", {**params, "figures": _figures(model, plan)})
     model.stop_training = False
     source = _Source("x", plan.batches, plan.steps_per_epoch)
     with CtrlC() as ctrl_c:
@@ -78,6 +88,21 @@ def _in_order(plan: Plan, history: History) -> list[Callback]:
     for backup in backups:
         backup.set_others(others)
     return [*others, *progress.for_verbosity(plan.verbose), *backups]
+
+
+def _figures(model: Trainer, plan: Plan) -> list[str] | None:
+    """Return the names of each epoch's figures, None if a callback of one's own may add others."""
+    for callback in plan.callbacks:
+        for name in ("on_epoch_end", "on_test_end"):
+            module = getattr(hook_of(callback, name), "__module__", None) or ""
+            if not module.startswith("fastrnn.callbacks."):
+                return None
+    names = ["loss", *(metric.name for metric in model.all_metrics)]
+    if plan.validation is not None:
+        names += [f"val_{name}" for name in names]
+    if any(isinstance(c, LearningRateScheduler | ReduceLROnPlateau) for c in plan.callbacks):
+        names.append("learning_rate")
+    return names
 
 
 def _train_epoch(

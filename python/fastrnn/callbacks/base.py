@@ -19,7 +19,8 @@ class Callback:
     model : Sequential
         Setting ``model.stop_training = True`` ends the training after the batch.
     params : dict
-        "epochs", "steps" (batches an epoch, or None) and "verbose".
+        "epochs", "steps" (batches an epoch, or None), "verbose", and "figures": the names of what
+        ``logs`` has at an epoch's end, None where other callbacks may add to it.
     """
 
     model: Trainer
@@ -106,6 +107,11 @@ def tell(callbacks: Iterable[Callback], hook: str, *arguments: Any) -> None:
         getattr(callback, hook)(*arguments)
 
 
+def hook_of(callback: Callback, name: str) -> Any:
+    """Return the function that one hook is, of the object or its class."""
+    return vars(callback).get(name, getattr(type(callback), name))
+
+
 HOOKS = tuple(name for name in vars(Callback) if name.startswith("on_"))
 
 
@@ -122,5 +128,7 @@ class LambdaCallback(Callback):
         for name, function in hooks.items():
             if name not in HOOKS:
                 raise TypeError(f"{name}: expected one of the hooks {', '.join(HOOKS)}")
+            if function is not None and not callable(function):
+                raise TypeError(f"{name}: expected a function, got {function!r}")
             if function is not None:
                 setattr(self, name, function)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fastrnn import saving
+from fastrnn import _check, saving
 from fastrnn.callbacks.base import Callback, Logs
 from fastrnn.callbacks.monitor import MonitorCallback
+
+if TYPE_CHECKING:
+    from fastrnn.trainer import Trainer
 
 
 class ModelCheckpoint(MonitorCallback):
@@ -53,13 +57,30 @@ class ModelCheckpoint(MonitorCallback):
         self.save_best_only = save_best_only
         self.save_weights_only = save_weights_only
         self.save_freq = save_freq
-        self.best = initial_value_threshold
+        self.best = (
+            None
+            if initial_value_threshold is None
+            else _check.real("initial_value_threshold", initial_value_threshold)
+        )
         self._epoch = self._batches = 0
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """See to it that the model can be saved, before the first epoch rather than after it."""
+        _check_layers(self.model)
         if not self.save_weights_only:
             saving.describe_training(self.model)
+        if self.save_best_only:
+            super().on_train_begin(logs)
+        figures = self.figures()
+        if figures is not None:
+            self._path(dict.fromkeys(figures, 0.0))
+
+    def figures(self) -> Collection[str] | None:
+        """Return the names of the figures there will be when it saves, None if not known."""
+        figures = super().figures()
+        if figures is None or self.save_freq == "epoch":
+            return figures
+        return [name for name in figures if not name.startswith("val_")]
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Note the epoch's number."""
@@ -91,17 +112,20 @@ class ModelCheckpoint(MonitorCallback):
             if not self.improves(value, self.best):
                 return
             self.best = value
-        try:
-            path = self.filepath.format(epoch=self._epoch + 1, **(logs or {}))
-        except (KeyError, IndexError) as error:
-            raise ValueError(
-                f"filepath: {self.filepath!r} asks for {error}, but there are only epoch and "
-                f"{sorted(logs or {})}"
-            ) from None
+        path = self._path(logs or {})
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         self.model.save(path, include_optimizer=not self.save_weights_only)
         if self.verbose:
             print(f"Epoch {self._epoch + 1}: saved {path}", flush=True)
+
+    def _path(self, logs: Logs) -> str:
+        try:
+            return self.filepath.format(epoch=self._epoch + 1, **logs)
+        except (KeyError, IndexError) as error:
+            raise ValueError(
+                f"filepath: {self.filepath!r} asks for {error}, but there are only epoch and "
+                f"{sorted(logs)}"
+            ) from None
 
 
 class BackupAndRestore(Callback):
@@ -133,6 +157,7 @@ class BackupAndRestore(Callback):
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Go on from the file, if it is there."""
+        _check_layers(self.model)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if self.path.exists():
             saving.restore_training(self.model, self._others, self.path)
@@ -146,3 +171,12 @@ class BackupAndRestore(Callback):
         """Remove the file, if the training is complete."""
         if self.delete_checkpoint and self.model.history.complete:
             self.path.unlink(missing_ok=True)
+
+
+def _check_layers(model: Trainer) -> None:
+    """Raise TypeError if the layers' configuration cannot be written to a file."""
+    for layer in model.layers:
+        try:
+            json.dumps(layer.get_config())
+        except TypeError as error:
+            raise TypeError(f"layer {layer.name!r} cannot be saved: {error}") from error
