@@ -72,6 +72,22 @@ def test_a_padded_batch_with_its_mask_is_the_sequences():
     assert results[0] == results[1]
 
 
+def test_what_stands_at_masked_steps_may_be_nan():
+    x = np.random.default_rng(0).normal(size=(4, 5, 3)).astype("float32")
+    mask = np.arange(5) < np.array([5, 3, 1, 4])[:, None]
+    figures = []
+    for filled in (0.0, np.nan):
+        fastrnn.set_seed(0)
+        model = Sequential([GRU(5), Dense(1)])
+        model.compile("adam", "mse")
+        batch = Batch(np.where(mask[..., None], x, filled), np.ones(4), mask=mask)
+        history = model.fit([batch], epochs=2, verbose=0).history
+        figures.append((history, model.predict_on_batch(batch).tobytes()))
+    assert figures[0] == figures[1]
+    with pytest.raises(ValueError, match="x: expected finite numbers, got nan in row 1"):
+        model.train_on_batch(Batch(np.where(mask[..., None], x, np.nan), np.ones(4), mask=~mask))
+
+
 def test_features_may_be_ragged_too():
     x = [np.random.default_rng(len(row)).normal(size=(len(row), 3)) for row in ragged(20)]
     model = Sequential([GRU(5), Dense(2)])

@@ -66,7 +66,8 @@ def as_batch(given: Any) -> Batch:
     Raises
     ------
     TypeError, ValueError
-        If it is something else, consists of no numbers, or has NaN or infinity in ``x``.
+        If it is something else, consists of no numbers, or has NaN or infinity in ``x`` where no
+        mask is.
     """
     if not isinstance(given, Batch):
         if not isinstance(given, tuple | list) or not 1 <= len(given) <= 3:
@@ -76,10 +77,11 @@ def as_batch(given: Any) -> Batch:
                 + (f"{len(given)} values" if many else type(given).__name__)
             )
         given = _padded(*given)
-    x = finite("x", as_array("x", given.x))
+    x = as_array("x", given.x)
     rest = {name: getattr(given, name) for name in ("y", "sample_weight", "mask")}
     arrays = {name: None if v is None else as_array(name, v) for name, v in rest.items()}
     check_rows(x, **arrays)
+    finite("x", x, arrays["mask"])
     reset = given.reset
     if reset is not None:
         reset = whole_numbers("reset", as_array("reset", reset))
