@@ -64,6 +64,14 @@ def test_a_model_with_an_input_is_saved_and_loaded(tmp_path):
     assert again(x).tobytes() == model(x).tobytes()
 
 
+def test_a_layer_stands_in_a_model_once():
+    dense = Dense(4)
+    with pytest.raises(ValueError, match="layer: 'dense' is in the model already"):
+        Sequential([dense, dense])
+    with pytest.raises(ValueError, match="'time_distributed' is in the model already"):
+        Sequential([dense, layers.TimeDistributed(dense)])
+
+
 def test_a_layer_that_is_added_to_a_model_in_use_is_built_and_trained():
     model = small_model()
     model.add(Dense(1))

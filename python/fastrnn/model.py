@@ -67,6 +67,12 @@ class Sequential(Trainer):
                 f"layer {layer.name!r}: return_state and merge_mode=None give several arrays, "
                 "a Sequential passes one"
             )
+        present = {id(each) for each in walk(self.layers)}
+        if any(id(each) in present for each in walk([layer])):
+            raise ValueError(
+                f"layer: {layer.name!r} is in the model already; its gradient would be that of one "
+                "of its places"
+            )
         names = {other.name for other in self.layers}
         if layer.named and layer.name in names:
             raise ValueError(f"layer: the model already has one named {layer.name!r}")
