@@ -175,6 +175,19 @@ def test_class_weights_go_by_the_greatest_of_one_hot_targets_and_by_each_step():
     assert results[1] == pytest.approx(results[0], rel=1e-6)
 
 
+@pytest.mark.parametrize("loss", ["mse", "binary_crossentropy"])
+def test_class_weights_of_several_columns_are_kerass(loss):
+    x = np.random.default_rng(0).normal(size=(12, 4)).astype("float32")
+    y = np.eye(3)[np.arange(12) % 3]
+    y[0] = [1, 1, 0]  # of several labels the first is the class
+    model = Sequential([Dense(3, activation="sigmoid")])
+    model.compile(SGD(0.0), loss)
+    ours = model.train_on_batch(x, y, class_weight={0: 2.0, 2: 0.5})
+    expected = model.test_on_batch(x, y, np.array([2.0, 1.0, 0.5])[y.argmax(-1)])
+    assert ours == pytest.approx(expected, rel=1e-6)
+    assert ours != pytest.approx(model.test_on_batch(x, y), rel=1e-3)
+
+
 def test_a_sample_of_weight_0_changes_nothing():
     x, y = toy_task(20)
     weights, runs = np.r_[np.ones(10), np.zeros(10)], []

@@ -22,7 +22,7 @@ from fastrnn.callbacks import (
 )
 from fastrnn.callbacks.base import hook_of
 from fastrnn.data import Batch, Batches, as_batch
-from fastrnn.losses import CategoricalCrossentropy, LossValue
+from fastrnn.losses import LossValue
 
 if TYPE_CHECKING:
     from fastrnn.trainer import Trainer
@@ -196,14 +196,14 @@ def _run(model: Trainer, given: Any, class_weight: ClassWeight | None, training:
     loss, batch = model.need_loss(), as_batch(given)
     if batch.y is None:
         raise ValueError("y: expected targets, got none")
-    if class_weight is not None:
-        batch = weighted_by_class(batch, class_weight, isinstance(loss, CategoricalCrossentropy))
     if batch.reset is not None:
         model.reset_states(batch.reset.tolist())
     fused = not loss.from_logits and model.ends_in(loss.activation)
     forward = model.logits if fused else model
     output = forward(batch.x, mask=batch.mask, training=training)
     mask = model.output_mask
+    if class_weight is not None:
+        batch = weighted_by_class(batch, class_weight, output.ndim)
     value = loss.value_and_gradient(
         batch.y, output, batch.sample_weight, mask, need_gradient=training, of_logits=fused
     )
@@ -212,16 +212,17 @@ def _run(model: Trainer, given: Any, class_weight: ClassWeight | None, training:
     return Step(value, batch, model.activate(output) if fused else output, mask)
 
 
-def weighted_by_class(batch: Batch, class_weight: ClassWeight, one_hot: bool) -> Batch:
+def weighted_by_class(batch: Batch, class_weight: ClassWeight, ndim: int) -> Batch:
     """Return the batch with sample weights that are multiplied by those of the targets' classes.
 
-    A class that is not named counts 1.
+    A class that is not named counts 1. Targets with several columns, as the predictions of ``ndim``
+    dimensions have, are of the class of the greatest, as in Keras.
     """
     labels = np.asarray(batch.y)
-    if one_hot:
-        labels = labels.argmax(axis=-1)
-    elif labels.ndim > 1 and labels.shape[-1] == 1:
+    if labels.ndim > 1 and labels.shape[-1] == 1:
         labels = labels[..., 0]
+    if labels.ndim == ndim:
+        labels = labels.argmax(axis=-1)
     classes, places = np.unique(np.round(labels), return_inverse=True)
     weights = np.array([class_weight.get(int(label), 1.0) for label in classes], np.float64)
     weights = weights[places.reshape(labels.shape)]
