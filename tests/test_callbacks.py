@@ -95,9 +95,24 @@ def test_a_callback_from_functions_is_called_with_the_hooks_arguments():
         on_batch_end=lambda batch, logs: seen.append((batch, list(logs))),
     )
     fit(line(), tell)
-    assert seen == [0, (0, ["loss"]), (1, ["loss"])]
+    assert seen == [0, (0, ["loss", "mae"]), (1, ["loss", "mae"])]
     with pytest.raises(TypeError, match="on_lunch: expected one of the hooks on_train_begin"):
         LambdaCallback(on_lunch=print)
+
+
+def test_the_logs_of_a_batch_are_the_figures_so_far():
+    seen, model = [], line(rate=0.0)
+
+    class Look(Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            seen.append(logs)
+
+        on_test_batch_end = on_train_batch_end
+
+    fit(model, Look(), shuffle=False, batch_size=8, validation_data=(X[:3], Y[:3]))
+    rows = [X[:8], X[:16], X, X[:3]]
+    expected = [model.evaluate(x, Y[: len(x)], batch_size=8, return_dict=True) for x in rows]
+    assert seen == expected
 
 
 def test_hooks_may_be_written_without_defaults_as_keras_calls_them():
@@ -370,8 +385,8 @@ def test_tensorboard_gets_the_figures_side_by_side(tmp_path, monkeypatch):
     fit(line(), TensorBoard(tmp_path, update_freq=2), epochs=2, validation_data=(X, Y))
     train, validation = FakeWriter.made["train"], FakeWriter.made["validation"]
     assert train.scalars == [
-        *(("batch_loss", 2), ("epoch_loss", 0), ("epoch_mae", 0)),
-        *(("batch_loss", 4), ("epoch_loss", 1), ("epoch_mae", 1)),
+        *(("batch_loss", 2), ("batch_mae", 2), ("epoch_loss", 0), ("epoch_mae", 0)),
+        *(("batch_loss", 4), ("batch_mae", 4), ("epoch_loss", 1), ("epoch_mae", 1)),
     ]
     assert validation.scalars == [
         *(("epoch_loss", 0), ("epoch_mae", 0), ("epoch_loss", 1), ("epoch_mae", 1))

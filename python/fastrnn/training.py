@@ -114,6 +114,7 @@ def _train_epoch(
 ) -> Logs | None:
     """Train on one epoch's batches; return its figures, None if Ctrl-C came before any."""
     averages, number = Averages(model), -1
+    looked_at = _looked_at(callbacks, "on_train_batch_end", "on_batch_end")
     # A state carried over from the end of the data does not belong to its beginning.
     model.reset_states()
     stopped = False
@@ -122,7 +123,8 @@ def _train_epoch(
             tell(callbacks, "on_train_batch_begin", number, {})
             step = train_step(model, batch, class_weight)
             averages.update(step)
-            tell(callbacks, "on_train_batch_end", number, {"loss": step.loss.value})
+            logs = averages.result() if looked_at else {}
+            tell(callbacks, "on_train_batch_end", number, logs)
             stopped = model.stop_training or ctrl_c.pressed
             if stopped:
                 break
@@ -142,7 +144,7 @@ def evaluate(
 ) -> Logs:
     """Return the figures over ``batches``; a state carried by training is left as it was."""
     tell(callbacks, "on_test_begin", {})
-    averages = Averages(model)
+    averages, looked_at = Averages(model), _looked_at(callbacks, "on_test_batch_end")
     states = model.get_states()
     model.reset_states()
     try:
@@ -150,12 +152,18 @@ def evaluate(
             tell(callbacks, "on_test_batch_begin", number, {})
             step = test_step(model, batch)
             averages.update(step)
-            tell(callbacks, "on_test_batch_end", number, {"loss": step.loss.value})
+            logs = averages.result() if looked_at else {}
+            tell(callbacks, "on_test_batch_end", number, logs)
     finally:
         model.set_states(states)
     logs = averages.result()
     tell(callbacks, "on_test_end", logs)
     return logs
+
+
+def _looked_at(callbacks: Sequence[Callback], *hooks: str) -> bool:
+    """Whether a callback has one of these hooks, so that it is worth computing the figures."""
+    return any(hook_of(c, hook) is not getattr(Callback, hook) for c in callbacks for hook in hooks)
 
 
 @dataclass(frozen=True)

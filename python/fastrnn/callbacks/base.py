@@ -53,7 +53,7 @@ class Callback:
         self.on_batch_begin(batch, logs)
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """After a batch; ``logs`` has its loss."""
+        """After a batch; ``logs`` has the figures of the epoch so far."""
         self.on_batch_end(batch, logs)
 
     def on_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
@@ -74,7 +74,7 @@ class Callback:
         """Before a batch of an evaluation."""
 
     def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """After a batch of an evaluation; ``logs`` has its loss."""
+        """After a batch of an evaluation; ``logs`` has the figures so far."""
 
     def on_predict_begin(self, logs: Logs | None = None) -> None:
         """Before a prediction."""

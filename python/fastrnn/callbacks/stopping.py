@@ -111,7 +111,7 @@ class EarlyStopping(MonitorCallback):
 
 
 class TerminateOnNaN(Callback):
-    """Stop when a batch's loss is NaN or infinite."""
+    """Stop when a batch's loss, and with it that of the epoch so far, is NaN or infinite."""
 
     def on_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Look at the loss."""
