@@ -277,7 +277,9 @@ def test_one_batch_is_trained_tested_and_predicted():
         ({"y": None, "sample_weight": np.ones(20)}, "sample_weight: goes with arrays"),
         ({"y": None, "validation_split": 0.5}, "validation_split: needs arrays"),
         ({"batch_size": 0}, "batch_size"),
-        ({"epochs": 0}, "epochs"),
+        ({"epochs": -1}, "epochs"),
+        ({"initial_epoch": "a"}, "^initial_epoch: expected an int, got .a."),
+        ({"initial_epoch": -1}, "^initial_epoch: expected 0 or more, got -1"),
         ({"steps_per_epoch": 0}, "steps_per_epoch"),
         ({"verbose": 3}, "verbose"),
         ({"validation_split": 1.0}, "validation_split"),
@@ -452,3 +454,50 @@ def test_validation_data_may_be_a_list_of_arrays_or_of_batches():
         fastrnn.set_seed(0)
         seen.append(toy_model().fit(x, y, validation_data=data, verbose=0).history["val_loss"][0])
     assert seen == pytest.approx([seen[0]] * 5, rel=1e-6)
+
+
+class Numbered:
+    """Batches as Keras's Sequence has them; it answers to any number."""
+
+    def __init__(self, x, y):
+        self.x, self.y = x, y
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, number):
+        rows = slice(10 * (number % 2), 10 * (number % 2) + 10)
+        return self.x[rows], self.y[rows]
+
+
+def test_batches_that_are_asked_for_by_number_are_as_many_as_they_say():
+    x, y = toy_task(20)
+    model, batches = toy_model(), Numbered(x, y)
+    model.fit(batches, epochs=3, validation_data=batches, verbose=0)
+    assert model.optimizer.iterations == 6
+    assert model.evaluate(batches) == model.evaluate(x, y, batch_size=10)
+    assert model.predict(batches).tobytes() == model.predict(x).tobytes()
+
+
+def test_no_epochs_train_nothing():
+    x, y = toy_task(20)
+    model = toy_model()
+    hooks = []
+    note = fastrnn.callbacks.LambdaCallback(
+        on_train_begin=lambda logs: hooks.append("begin"),
+        on_train_end=lambda logs: hooks.append("end"),
+    )
+    history = model.fit(x, y, epochs=0, callbacks=note, verbose=0)
+    assert (history.epoch, history.history, hooks) == ([], {}, ["begin", "end"])
+    assert model.fit(x, y, epochs=2, initial_epoch=2, verbose=0).epoch == []
+    assert model.optimizer.iterations == 0
+
+
+@pytest.mark.parametrize("use", ["fit", "evaluate", "predict"])
+def test_callbacks_of_another_kind_are_named(use):
+    x, y = toy_task(20)
+    model = toy_model()
+    given = {"x": x} if use == "predict" else {"x": x, "y": y}
+    for callbacks, words in (([3], "Callback objects, got 3"), (3, "a list of Callback objects")):
+        with pytest.raises(TypeError, match=f"^callbacks: expected {words}"):
+            getattr(model, use)(**given, callbacks=callbacks)

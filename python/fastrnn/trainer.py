@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -96,7 +96,7 @@ class Trainer(Trainable):
         batch_size: int | None = None,
         epochs: int = 1,
         verbose: int | str = "auto",
-        callbacks: Sequence[Callback] | None = None,
+        callbacks: Callback | Sequence[Callback] | None = None,
         validation_split: float = 0.0,
         validation_data: Any = None,
         shuffle: bool = True,
@@ -124,11 +124,11 @@ class Trainer(Trainable):
         batch_size : int, optional
             How many rows a step takes; 32 by default.
         epochs, initial_epoch : int
-            Epochs ``initial_epoch .. epochs - 1`` are run.
+            Epochs ``initial_epoch .. epochs - 1`` are run; there may be none.
         verbose : {"auto", 0, 1, 2}
             0 shows nothing, 1 a bar, 2 a line for each epoch; "auto" a bar on a terminal and lines
             elsewhere.
-        callbacks : sequence of Callback, optional
+        callbacks : Callback or sequence of them, optional
             Called at the loop's turning points.
         validation_split : float
             This fraction of the rows, from the end, is left out of training and evaluated after
@@ -172,13 +172,13 @@ class Trainer(Trainable):
             self,
             training.Plan(
                 batches,
-                epochs=_check.positive_int("epochs", epochs),
-                initial_epoch=initial_epoch,
+                epochs=_check.integer("epochs", epochs, minimum=0),
+                initial_epoch=_check.integer("initial_epoch", initial_epoch, minimum=0),
                 steps_per_epoch=_optional("steps_per_epoch", steps_per_epoch),
                 validation=validation,
                 validation_steps=_optional("validation_steps", validation_steps),
                 class_weight=weights,
-                callbacks=list(callbacks or ()),
+                callbacks=_callbacks(callbacks),
                 verbose=verbose,
             ),
         )
@@ -192,7 +192,7 @@ class Trainer(Trainable):
         *,
         sample_weight: Any = None,
         steps: int | None = None,
-        callbacks: Sequence[Callback] | None = None,
+        callbacks: Callback | Sequence[Callback] | None = None,
         return_dict: bool = False,
     ) -> Any:
         """Return the loss over all of the data; with metrics a list of it and them, or all by name.
@@ -206,7 +206,7 @@ class Trainer(Trainable):
         batches = as_batches(x, y, size, sample_weight=sample_weight)
         steps = _optional("steps", steps)
         count = steps or training.length(batches)
-        every = [*(callbacks or ()), *progress.for_pass(verbose, "Evaluation", count)]
+        every = [*_callbacks(callbacks), *progress.for_pass(verbose, "Evaluation", count)]
         tell(every, "set_model", self)
         figures = training.evaluate(self, batches, every, steps)
         return _figures(figures, return_dict)
@@ -218,7 +218,7 @@ class Trainer(Trainable):
         verbose: int | str = "auto",
         *,
         steps: int | None = None,
-        callbacks: Sequence[Callback] | None = None,
+        callbacks: Callback | Sequence[Callback] | None = None,
     ) -> Any:
         """Return the outputs for all rows of ``x``; stateful layers go on from call to call.
 
@@ -245,7 +245,7 @@ class Trainer(Trainable):
             x, count = as_iterable("x", x), steps or training.length(x)
         else:
             x, count = rows, -(-len(rows) // size)
-        every = [*(callbacks or ()), *progress.for_pass(verbose, "Prediction", count)]
+        every = [*_callbacks(callbacks), *progress.for_pass(verbose, "Prediction", count)]
         return prediction.predict(self, x, size, every, steps)
 
     # ---- one batch -------------------------------------------------------------------------------
@@ -301,6 +301,17 @@ def _validation(data: Any, batch_size: int) -> Batches:
     if isinstance(data, np.ndarray):
         raise TypeError("validation_data: expected (x, y) or batches, got one array")
     return as_batches(data, None, batch_size)
+
+
+def _callbacks(callbacks: Callback | Sequence[Callback] | None) -> list[Callback]:
+    given = [callbacks] if isinstance(callbacks, Callback) else callbacks
+    if given is not None and not isinstance(given, Iterable):
+        raise TypeError(f"callbacks: expected a list of Callback objects, got {callbacks!r}")
+    every = list(given or ())
+    for callback in every:
+        if not isinstance(callback, Callback):
+            raise TypeError(f"callbacks: expected Callback objects, got {callback!r}")
+    return every
 
 
 def _class_weight(class_weight: Mapping[int, float]) -> dict[int, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -51,11 +51,17 @@ def as_rows(x: Any) -> Any:
 
 
 def as_iterable(name: str, batches: Any) -> Batches:
-    """Return batches, if they are something that can be gone through."""
-    if not hasattr(batches, "__iter__") and not hasattr(batches, "__getitem__"):
+    """Return batches as something that can be gone through.
+
+    What has ``__len__`` and ``__getitem__`` only, as Keras's Sequence, gives the batches of
+    ``range(len(batches))``.
+    """
+    if hasattr(batches, "__iter__"):
+        found: Batches = batches
+        return found
+    if not hasattr(batches, "__getitem__") or not hasattr(batches, "__len__"):
         raise TypeError(f"{name}: expected an array or batches, got {batches!r}")
-    found: Batches = batches
-    return found
+    return _Indexed(batches)
 
 
 def as_batch(given: Any) -> Batch:
@@ -86,6 +92,19 @@ def as_batch(given: Any) -> Batch:
     if reset is not None:
         reset = whole_numbers("reset", as_array("reset", reset))
     return Batch(x, reset=reset, **arrays)
+
+
+class _Indexed:
+    """Batches that are asked for by their numbers, one after another."""
+
+    def __init__(self, batches: Any) -> None:
+        self._batches = batches
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self._batches[number] for number in range(len(self)))
 
 
 def _padded(x: Any, y: Any = None, sample_weight: Any = None) -> Batch:
