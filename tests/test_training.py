@@ -282,6 +282,8 @@ def test_one_batch_is_trained_tested_and_predicted():
         ({"initial_epoch": -1}, "^initial_epoch: expected 0 or more, got -1"),
         ({"steps_per_epoch": 0}, "steps_per_epoch"),
         ({"verbose": 3}, "verbose"),
+        ({"shuffle": "foo"}, "^shuffle: expected True or False, got 'foo'"),
+        ({"validation_data": 3}, "^validation_data: expected an array or batches, got 3"),
         ({"validation_split": 1.0}, "validation_split"),
         ({"validation_data": (np.zeros((3, 6)), np.zeros(2))}, "y: expected 3 rows"),
         ({"callbacks": [3]}, "callbacks"),
@@ -384,6 +386,13 @@ def test_an_optimiser_trains_one_model_only():
     copied = copy.deepcopy(first)
     copied.fit(x, y, verbose=0)
     assert (copied.optimizer.iterations, optimizer.iterations) == (3, 2)
+
+
+def test_a_validation_generator_that_is_used_up_is_named():
+    x, y = toy_task(20)
+    model = toy_model()
+    with pytest.raises(ValueError, match="validation_data: no batches; a generator serves one"):
+        model.fit(x, y, epochs=2, validation_data=(batch for batch in [(x, y)]), verbose=0)
 
 
 # ---- what is known of all of the data is checked before the first step ---------------------------

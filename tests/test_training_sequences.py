@@ -165,6 +165,8 @@ def test_the_rows_to_reset_may_be_a_list():
     assert figures[0] == figures[1]
     model.fit([Batch(x, x % 3, reset=[3]), Batch(x, x % 3, reset=[])], verbose=0)
     assert model.predict_on_batch(Batch(x, reset=[0, 1])).shape == (4, 5, 3)
+    with pytest.raises(TypeError, match="rows: expected a list of ints, got 2"):
+        model.reset_states(2)
     for reset, words in ((3, "reset: expected an array"), ([0.5], "reset: expected whole")):
         with pytest.raises(ValueError, match=words):
             model.train_on_batch(Batch(x, x % 3, reset=reset))

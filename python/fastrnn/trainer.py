@@ -156,6 +156,8 @@ class Trainer(Trainable):
         self.need_optimizer().bind(self)
         size = 32 if batch_size is None else batch_size
         split = _check.fraction("validation_split", validation_split)
+        if shuffle not in (True, False):
+            raise TypeError(f"shuffle: expected True or False, got {shuffle!r}")
         batches = as_batches(x, y, size, sample_weight=sample_weight, shuffle=shuffle)
         weights = None if class_weight is None else _class_weight(class_weight)
         uncounted = [label for label, weight in (weights or {}).items() if weight == 0]
@@ -300,7 +302,7 @@ def _validation(data: Any, batch_size: int) -> Batches:
         return as_batches(data[0], data[1], batch_size, sample_weight=weight)
     if isinstance(data, np.ndarray):
         raise TypeError("validation_data: expected (x, y) or batches, got one array")
-    return as_batches(data, None, batch_size)
+    return as_iterable("validation_data", data)
 
 
 def _callbacks(callbacks: Callback | Sequence[Callback] | None) -> list[Callback]:

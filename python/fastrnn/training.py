@@ -68,7 +68,9 @@ def fit(model: Trainer, plan: Plan) -> History:
                 if logs is None:
                     break
                 if plan.validation is not None:
-                    figures = evaluate(model, plan.validation, every, plan.validation_steps)
+                    figures = evaluate(
+                        model, plan.validation, every, plan.validation_steps, "validation_data"
+                    )
                     logs.update({f"val_{name}": value for name, value in figures.items()})
                 tell(every, "on_epoch_end", epoch, logs)
             history.interrupted = ctrl_c.pressed
@@ -138,14 +140,18 @@ def evaluate(
     batches: Batches,
     callbacks: Sequence[Callback] = (),
     steps: int | None = None,
+    name: str = "x",
 ) -> Logs:
-    """Return the figures over ``batches``; a state carried by training is left as it was."""
+    """Return the figures over ``batches``; a state carried by training is left as it was.
+
+    ``name`` is what the batches are called in an error's message.
+    """
     tell(callbacks, "on_test_begin", {})
     averages, looked_at = Averages(model), _looked_at(callbacks, "on_test_batch_end")
     states = model.get_states()
     model.reset_states()
     try:
-        for number, batch in enumerate(_Source("x", batches, steps).epoch()):
+        for number, batch in enumerate(_Source(name, batches, steps).epoch()):
             tell(callbacks, "on_test_batch_begin", number, {})
             step = test_step(model, batch)
             averages.update(step)
@@ -285,8 +291,9 @@ class _Source:
                 return
         if count == 0 or self._asked:
             found = f"only {count} of {self._asked} batches" if count else "no batches"
+            when = f" in epoch {self._epochs}" if self._epochs > 1 else ""
             raise ValueError(
-                f"{self._name}: {found} in epoch {self._epochs}; a generator serves one pass only, "
+                f"{self._name}: {found}{when}; a generator serves one pass only, "
                 "give a list or an object that can be iterated again"
             )
 
