@@ -146,8 +146,17 @@ def test_a_summary_has_every_layers_shape_and_parameters():
         "Non-trainable params: 40",
     ]
     assert len({len(row) for row in rows}) == 1
-    with pytest.raises(RuntimeError, match="build"):
-        Sequential([Dense(2)]).summary()
+
+
+def test_a_summary_before_the_model_is_built_says_so():
+    lines = []
+    Sequential([Dense(2), Dense(1)]).summary(lines.append)
+    assert [line.split() for line in lines[4:6]] == [
+        ["dense", "(Dense)", "?", "0", "(unbuilt)"],
+        ["dense_1", "(Dense)", "?", "0", "(unbuilt)"],
+    ]
+    assert lines[-3] == "Total params: 0"
+    Sequential().summary(lines.append)
 
 
 def test_weights_can_be_taken_and_put_back():

@@ -143,9 +143,10 @@ class Sequential(Trainer):
         return sum(parameter.size for parameter in self._built_parameters().values())
 
     def summary(self, print_fn: Callable[[str], object] = print) -> None:
-        """Print a table of the layers, their output shapes and numbers of parameters."""
-        if self.input_shape is None:
-            raise RuntimeError("the model has no shapes yet: call build(input_shape) first")
+        """Print a table of the layers, their output shapes and numbers of parameters.
+
+        Before the model is built there are question marks in their places.
+        """
         for line in table(self.name, self.layers, self.input_shape):
             print_fn(line)
 
