@@ -268,6 +268,39 @@ def test_a_layer_that_cannot_be_saved_is_an_error_before_the_first_epoch(callbac
     assert model.optimizer.iterations == 0
 
 
+# ---- a validation after some epochs --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("freq", "epochs"), [(2, [1, 3]), ([1, 4], [0, 3]), (9, [])])
+def test_a_validation_may_be_made_after_some_epochs(freq, epochs, tmp_path):
+    tests, epoch = [], []
+    note = LambdaCallback(
+        on_epoch_begin=lambda number, logs: epoch.append(number),
+        on_test_begin=lambda logs: tests.append(epoch[-1]),
+    )
+    stop = EarlyStopping(patience=5)
+    best = ModelCheckpoint(tmp_path / "best{epoch}", save_best_only=True)
+    every = ModelCheckpoint(tmp_path / "{epoch}-{val_loss:.0f}")
+    table = CSVLogger(tmp_path / "log.csv")
+    callbacks = [note, stop, best, every, table, ReduceLROnPlateau()]
+    options = dict(validation_data=(X, Y), validation_freq=freq, epochs=4)
+    history = fit(line(), *callbacks, **options)
+    assert tests == epochs
+    assert len(history.history.get("val_loss", [])) == len(epochs)
+    assert len(list(tmp_path.glob("best*"))) == len(epochs)
+    assert len(list(tmp_path.glob("?-nan"))) == 4 - len(epochs)
+    with open(tmp_path / "log.csv", newline="") as file:
+        found = [row["val_loss"] != "NA" for row in csv.DictReader(file)]
+    assert found == [number in epochs for number in range(4)]
+    assert len(fit(line(), **options).history["loss"]) == 4
+
+
+def test_a_wrong_frequency_of_validation_is_named():
+    for freq, words in ((0, "1 or more"), ("a", "an int, got 'a'"), ([0], "1 or more")):
+        with pytest.raises((TypeError, ValueError), match=f"^validation_freq: expected {words}"):
+            fit(line(), validation_data=(X, Y), validation_freq=freq)
+
+
 # ---- learning rates ------------------------------------------------------------------------------
 
 
@@ -433,6 +466,8 @@ def test_the_history_plots_training_and_validation(tmp_path):
     assert [curve.get_label() for curve in curves] == ["training", "validation"]
     assert curves[1].get_ydata().tolist() == history.history["val_loss"]
     figure.savefig(tmp_path / "curve.png")
+    some = fit(line(), epochs=5, validation_split=0.5, validation_freq=2).plot()
+    assert some.axes[0].get_lines()[1].get_xdata().tolist() == [2, 4]
     assert math.isclose(curves[0].get_xdata()[0], 1)
     with pytest.raises(ValueError, match="at least one epoch"):
         fastrnn.callbacks.History().plot()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -106,6 +106,7 @@ class Trainer(Trainable):
         steps_per_epoch: int | None = None,
         validation_steps: int | None = None,
         validation_batch_size: int | None = None,
+        validation_freq: int | Collection[int] = 1,
     ) -> History:
         """Train on all of the data, ``epochs`` times.
 
@@ -147,6 +148,8 @@ class Trainer(Trainable):
             How many batches an epoch has: the next one goes on where it ended. By default all.
         validation_steps, validation_batch_size : int, optional
             The same for the evaluation, which begins anew each time.
+        validation_freq : int or collection of int
+            Evaluate after each so many epochs, or after these, of which the first is 1.
 
         Returns
         -------
@@ -179,6 +182,7 @@ class Trainer(Trainable):
                 steps_per_epoch=_optional("steps_per_epoch", steps_per_epoch),
                 validation=validation,
                 validation_steps=_optional("validation_steps", validation_steps),
+                validation_freq=_frequency(validation_freq),
                 class_weight=weights,
                 callbacks=_callbacks(callbacks),
                 verbose=verbose,
@@ -326,6 +330,12 @@ def _class_weight(class_weight: Mapping[int, float]) -> dict[int, float]:
         int(label): _check.real(f"class_weight[{label!r}]", weight)
         for label, weight in class_weight.items()
     }
+
+
+def _frequency(validation_freq: int | Collection[int]) -> int | Collection[int]:
+    if not isinstance(validation_freq, Collection) or isinstance(validation_freq, str):
+        return _check.positive_int("validation_freq", validation_freq)
+    return [_check.positive_int("validation_freq", epoch) for epoch in validation_freq]
 
 
 def _optional(name: str, value: int | None) -> int | None:

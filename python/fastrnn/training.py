@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Sized
+from collections.abc import Collection, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -40,9 +40,18 @@ class Plan:
     steps_per_epoch: int | None = None
     validation: Batches | None = None
     validation_steps: int | None = None
+    validation_freq: int | Collection[int] = 1
     class_weight: ClassWeight | None = None
     callbacks: Sequence[Callback] = ()
     verbose: int | str = "auto"
+
+    def validates(self, epoch: int) -> bool:
+        """Whether there is a validation after this epoch."""
+        if self.validation is None:
+            return False
+        if isinstance(self.validation_freq, int):
+            return (epoch + 1) % self.validation_freq == 0
+        return epoch + 1 in self.validation_freq
 
 
 def fit(model: Trainer, plan: Plan) -> History:
@@ -52,7 +61,8 @@ def fit(model: Trainer, plan: Plan) -> History:
     steps = plan.steps_per_epoch or length(plan.batches)
     tell(every, "set_model", model)
     params = {"epochs": plan.epochs, "steps": steps, "verbose": plan.verbose}
-    tell(every, "set_params", {**params, "figures": _figures(model, plan)})
+    more = {"figures": _figures(model, plan), "other_figures": _adds_figures(plan.callbacks)}
+    tell(every, "set_params", {**params, **more})
     model.stop_training = False
     source = _Source("x", plan.batches, plan.steps_per_epoch)
     with CtrlC() as ctrl_c:
@@ -67,7 +77,8 @@ def fit(model: Trainer, plan: Plan) -> History:
                 logs = _train_epoch(model, source, plan.class_weight, every, ctrl_c)
                 if logs is None:
                     break
-                if plan.validation is not None:
+                if plan.validates(epoch):
+                    assert plan.validation is not None
                     figures = evaluate(
                         model, plan.validation, every, plan.validation_steps, "validation_data"
                     )
@@ -89,19 +100,21 @@ def _in_order(plan: Plan, history: History) -> list[Callback]:
     return [*others, *progress.for_verbosity(plan.verbose), *backups]
 
 
-def _figures(model: Trainer, plan: Plan) -> list[str] | None:
-    """Return the names of each epoch's figures, None if a callback of one's own may add others."""
-    for callback in plan.callbacks:
-        for name in ("on_epoch_end", "on_test_end"):
-            module = getattr(hook_of(callback, name), "__module__", None) or ""
-            if not module.startswith("fastrnn.callbacks."):
-                return None
+def _figures(model: Trainer, plan: Plan) -> list[str]:
+    """Return the names of the figures that epochs have."""
     names = ["loss", *(metric.name for metric in model.all_metrics)]
     if plan.validation is not None:
         names += [f"val_{name}" for name in names]
     if any(isinstance(c, LearningRateScheduler | ReduceLROnPlateau) for c in plan.callbacks):
         names.append("learning_rate")
     return names
+
+
+def _adds_figures(callbacks: Sequence[Callback]) -> bool:
+    """Whether one of the callbacks may add figures: one's own may."""
+    hooks = (hook_of(c, name) for c in callbacks for name in ("on_epoch_end", "on_test_end"))
+    modules = (getattr(hook, "__module__", None) or "" for hook in hooks)
+    return not all(module.startswith("fastrnn.callbacks.") for module in modules)
 
 
 def _train_epoch(

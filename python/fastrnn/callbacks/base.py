@@ -19,8 +19,9 @@ class Callback:
     model : Sequential
         Setting ``model.stop_training = True`` ends the training after the batch.
     params : dict
-        "epochs", "steps" (batches an epoch, or None), "verbose", and "figures": the names of what
-        ``logs`` has at an epoch's end, None where other callbacks may add to it.
+        "epochs", "steps" (batches an epoch, or None), "verbose", "figures", the names of what
+        ``logs`` has at an epoch's end (those of a validation where there is one), and
+        "other_figures", whether callbacks may add to it.
     """
 
     model: Trainer

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,14 +72,13 @@ class ModelCheckpoint(MonitorCallback):
             saving.describe_training(self.model)
         if self.save_best_only:
             super().on_train_begin(logs)
-        figures = self.figures()
-        if figures is not None:
-            self._path(dict.fromkeys(figures, 0.0))
+        if not self.params["other_figures"]:
+            self._path({})
 
-    def figures(self) -> Collection[str] | None:
-        """Return the names of the figures there will be when it saves, None if not known."""
+    def figures(self) -> list[str]:
+        """Return the names of the figures there will be when it saves."""
         figures = super().figures()
-        if figures is None or self.save_freq == "epoch":
+        if self.save_freq == "epoch":
             return figures
         return [name for name in figures if not name.startswith("val_")]
 
@@ -109,7 +109,7 @@ class ModelCheckpoint(MonitorCallback):
     def _save(self, logs: Logs | None) -> None:
         if self.save_best_only:
             value = self.value(logs)
-            if not self.improves(value, self.best):
+            if value is None or not self.improves(value, self.best):
                 return
             self.best = value
         path = self._path(logs or {})
@@ -119,6 +119,8 @@ class ModelCheckpoint(MonitorCallback):
             print(f"Epoch {self._epoch + 1}: saved {path}", flush=True)
 
     def _path(self, logs: Logs) -> str:
+        # In an epoch without a validation its figures are NaN.
+        logs = {**dict.fromkeys(self.figures(), math.nan), **logs}
         try:
             return self.filepath.format(epoch=self._epoch + 1, **logs)
         except (KeyError, IndexError) as error:

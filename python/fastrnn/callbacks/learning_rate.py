@@ -94,6 +94,8 @@ class ReduceLROnPlateau(MonitorCallback):
         rate = optimizer.learning_rate
         if logs is not None:
             logs["learning_rate"] = rate
+        if value is None:
+            return
         if self.cooldown_counter > 0:
             self.cooldown_counter -= 1
             self.wait = 0

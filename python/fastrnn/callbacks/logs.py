@@ -45,7 +45,8 @@ class CSVLogger(Callback):
         assert self._file is not None
         logs = logs or {}
         if self._writer is None:
-            names = ["epoch", *logs]
+            later = [name for name in self.params["figures"] if name not in logs]
+            names = ["epoch", *logs, *(name for name in later if name.startswith("val_"))]
             self._writer = csv.DictWriter(
                 self._file, names, restval="NA", extrasaction="ignore", delimiter=self.separator
             )

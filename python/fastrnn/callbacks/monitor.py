@@ -35,13 +35,13 @@ class MonitorCallback(Callback):
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """See to it that the figure can be watched, before the first epoch rather than after it."""
         figures = self.figures()
-        if figures is not None and self.monitor not in figures:
+        if self.monitor not in figures and not self.params["other_figures"]:
             raise self._missing(figures)
         self._greater_is_better()
 
-    def figures(self) -> Collection[str] | None:
-        """Return the names of the figures there will be, None if that is not known."""
-        figures: Collection[str] | None = self.params["figures"]
+    def figures(self) -> list[str]:
+        """Return the names of the figures there will be, other than those that callbacks add."""
+        figures: list[str] = self.params["figures"]
         return figures
 
     def _missing(self, figures: Collection[str]) -> ValueError:
@@ -50,8 +50,8 @@ class MonitorCallback(Callback):
             f"{list(figures)}"
         )
 
-    def value(self, logs: Logs | None) -> float:
-        """Return the figure.
+    def value(self, logs: Logs | None) -> float | None:
+        """Return the figure, None in an epoch without the validation that has it.
 
         Raises
         ------
@@ -60,6 +60,8 @@ class MonitorCallback(Callback):
         """
         logs = logs or {}
         if self.monitor not in logs:
+            if self.monitor in self.figures():
+                return None
             raise self._missing(logs)
         return logs[self.monitor]
 
