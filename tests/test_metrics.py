@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fastrnn import metrics
-from fastrnn.losses import SparseCategoricalCrossentropy
+from fastrnn.losses import BinaryCrossentropy, SparseCategoricalCrossentropy
 from fastrnn.metrics import AUC, Metric, Precision, Recall
 
 RNG = np.random.default_rng(0)
@@ -195,3 +195,9 @@ def test_the_area_is_nan_where_a_prediction_that_counts_is(curve):
     auc.reset_state()
     auc.update_state(y, np.full((4, 1), np.nan))
     assert math.isnan(auc.result())
+
+
+def test_accuracy_of_logits_is_that_of_their_probabilities():
+    logits, y = np.array([[-1.0], [0.2], [0.7], [0.3]]), np.array([0, 1, 1, 0])
+    of_logits = metrics.get("accuracy", BinaryCrossentropy(from_logits=True))
+    assert of_logits(y, logits) == metrics.get("accuracy")(y, 1 / (1 + np.exp(-logits))) == 0.75

@@ -46,8 +46,8 @@ def check_ranges(
         return
     if isinstance(model.layers[0], Embedding):
         _check_ids(names[0], _joined(data.x), model.layers[0])
-    loss, several = model.loss, isinstance(data.y, list) or data.y.ndim > 1
-    if several and data.y[0].size > 1 and any(layer.finds_mask for layer in walk(model.layers)):
+    loss, of_steps = model.loss, isinstance(data.y, list) or data.y[0].size > 1
+    if of_steps and any(layer.finds_mask for layer in walk(model.layers)):
         return
     if isinstance(loss, SparseCategoricalCrossentropy):
         classes = _width(model.layers)
