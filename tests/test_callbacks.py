@@ -10,6 +10,7 @@ import pytest
 import fastrnn
 from fastrnn import SGD, Dense, Sequential
 from fastrnn.callbacks import (
+    BackupAndRestore,
     Callback,
     CSVLogger,
     EarlyStopping,
@@ -94,9 +95,24 @@ def test_a_callback_from_functions_is_called_with_the_hooks_arguments():
         on_batch_end=lambda batch, logs: seen.append((batch, list(logs))),
     )
     fit(line(), tell)
-    assert seen == [0, (0, ["loss"]), (1, ["loss"])]
+    assert seen == [0, (0, ["loss", "mae"]), (1, ["loss", "mae"])]
     with pytest.raises(TypeError, match="on_lunch: expected one of the hooks on_train_begin"):
         LambdaCallback(on_lunch=print)
+
+
+def test_the_logs_of_a_batch_are_the_figures_so_far():
+    seen, model = [], line(rate=0.0)
+
+    class Look(Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            seen.append(logs)
+
+        on_test_batch_end = on_train_batch_end
+
+    fit(model, Look(), shuffle=False, batch_size=8, validation_data=(X[:3], Y[:3]))
+    rows = [X[:8], X[:16], X, X[:3]]
+    expected = [model.evaluate(x, Y[: len(x)], batch_size=8, return_dict=True) for x in rows]
+    assert seen == expected
 
 
 def test_hooks_may_be_written_without_defaults_as_keras_calls_them():
@@ -188,6 +204,103 @@ def test_a_loss_of_nan_ends_the_training(capsys):
     assert "training ends" in capsys.readouterr().out
 
 
+def test_a_model_that_diverges_is_stopped_whatever_it_measures():
+    model = Sequential([Dense(1, activation="sigmoid")])
+    model.compile("sgd", "mse", metrics=["auc", "precision", "recall", "accuracy"])
+    model.build((None, 3))
+    model.set_weights([np.full((1, 3), np.nan), np.zeros(1)])
+    history = model.fit(X, Y > 0, epochs=5, verbose=0, callbacks=[TerminateOnNaN()])
+    assert history.epoch == [0]
+    assert math.isnan(history.history["auc"][0])
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: EarlyStopping(patience="2"), "patience: expected an int, got '2'"),
+        (lambda: EarlyStopping(patience=-1), "patience: expected 0 or more, got -1"),
+        (lambda: EarlyStopping(baseline="a"), "baseline: expected a number, got 'a'"),
+        (lambda: EarlyStopping(start_from_epoch=-1), "start_from_epoch: expected 0 or more"),
+        (lambda: EarlyStopping(3), "monitor: expected a figure's name, got 3"),
+        (lambda: ReduceLROnPlateau(patience=0.5), "patience: expected an int, got 0.5"),
+        (lambda: ReduceLROnPlateau(cooldown="a"), "cooldown: expected an int, got 'a'"),
+        (lambda: LearningRateScheduler(3), "schedule: expected a function of the epoch, got 3"),
+        (lambda: LambdaCallback(on_epoch_end=3), "on_epoch_end: expected a function, got 3"),
+        (lambda: ModelCheckpoint("m", initial_value_threshold="a"), "initial_value_threshold: exp"),
+    ],
+)
+def test_a_callbacks_wrong_arguments_are_named_when_it_is_made(make, words):
+    with pytest.raises((TypeError, ValueError), match=f"^{words}"):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda path: EarlyStopping(), "monitor: EarlyStopping watches 'val_loss'"),
+        (lambda path: ReduceLROnPlateau("val_loss"), "monitor: ReduceLROnPlateau watches 'val_l"),
+        (lambda path: ModelCheckpoint(path, "val_lss", save_best_only=True), "monitor: .*val_lss"),
+        (lambda path: ModelCheckpoint(path / "{val_loss}"), "filepath: .* asks for 'val_loss'"),
+        (lambda path: EarlyStopping("learning_rate"), "monitor: .*'learning_rate'"),
+    ],
+)
+def test_a_figure_that_will_not_be_there_is_named_before_the_first_epoch(make, words, tmp_path):
+    model = line()
+    with pytest.raises(ValueError, match=words):
+        fit(model, make(tmp_path))
+    assert model.optimizer.iterations == 0
+
+
+def test_a_figure_that_other_callbacks_add_may_be_watched(tmp_path):
+    rate = LearningRateScheduler(lambda epoch, rate: rate)
+    fit(line(), rate, EarlyStopping("learning_rate"), ModelCheckpoint(tmp_path / "m"), epochs=2)
+    fit(line(), Pretend(up=[1, 2]), EarlyStopping("up", mode="max"), epochs=2)
+    adds = LambdaCallback(on_epoch_end=lambda epoch, logs: logs.update(up=1))
+    fit(line(), adds, EarlyStopping("up", mode="max"), epochs=2)
+
+
+@pytest.mark.parametrize("callback", [ModelCheckpoint, BackupAndRestore])
+def test_a_layer_that_cannot_be_saved_is_an_error_before_the_first_epoch(callback, tmp_path):
+    model = Sequential([Dense(1, kernel_initializer=lambda shape, rng: np.ones(shape))])
+    model.compile("sgd", "mse")
+    with pytest.raises(TypeError, match="layer 'dense' cannot be saved: kernel_initializer: a f"):
+        fit(model, callback(tmp_path / "m"))
+    assert model.optimizer.iterations == 0
+
+
+# ---- a validation after some epochs --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("freq", "epochs"), [(2, [1, 3]), ([1, 4], [0, 3]), (9, [])])
+def test_a_validation_may_be_made_after_some_epochs(freq, epochs, tmp_path):
+    tests, epoch = [], []
+    note = LambdaCallback(
+        on_epoch_begin=lambda number, logs: epoch.append(number),
+        on_test_begin=lambda logs: tests.append(epoch[-1]),
+    )
+    stop = EarlyStopping(patience=5)
+    best = ModelCheckpoint(tmp_path / "best{epoch}", save_best_only=True)
+    every = ModelCheckpoint(tmp_path / "{epoch}-{val_loss:.0f}")
+    table = CSVLogger(tmp_path / "log.csv")
+    callbacks = [note, stop, best, every, table, ReduceLROnPlateau()]
+    options = dict(validation_data=(X, Y), validation_freq=freq, epochs=4)
+    history = fit(line(), *callbacks, **options)
+    assert tests == epochs
+    assert len(history.history.get("val_loss", [])) == len(epochs)
+    assert len(list(tmp_path.glob("best*"))) == len(epochs)
+    assert len(list(tmp_path.glob("?-nan"))) == 4 - len(epochs)
+    with open(tmp_path / "log.csv", newline="") as file:
+        found = [row["val_loss"] != "NA" for row in csv.DictReader(file)]
+    assert found == [number in epochs for number in range(4)]
+    assert len(fit(line(), **options).history["loss"]) == 4
+
+
+def test_a_wrong_frequency_of_validation_is_named():
+    for freq, words in ((0, "1 or more"), ("a", "an int, got 'a'"), ([0], "1 or more")):
+        with pytest.raises((TypeError, ValueError), match=f"^validation_freq: expected {words}"):
+            fit(line(), validation_data=(X, Y), validation_freq=freq)
+
+
 # ---- learning rates ------------------------------------------------------------------------------
 
 
@@ -198,6 +311,10 @@ def test_the_learning_rate_is_set_before_each_epoch():
     history = fit(model, schedule, note, epochs=3)
     assert rates == [0.1, 0.1, 0.05, 0.05, 0.025, 0.025]
     assert history.history["learning_rate"] == [0.1, 0.05, 0.025]
+    history = fit(line(), LearningRateScheduler(lambda epoch: 0.01 * (epoch + 1)), epochs=2)
+    assert history.history["learning_rate"] == [0.01, 0.02]
+    history = fit(line(), LearningRateScheduler(ExponentialDecay(0.5, 1, 0.1)), epochs=2)
+    assert history.history["learning_rate"] == pytest.approx([0.5, 0.05])
     with pytest.raises(TypeError, match="the rate that schedule returned"):
         fit(line(), LearningRateScheduler(lambda epoch, rate: "slow"))
     model = line(ExponentialDecay(0.1, 10, 0.5))
@@ -301,8 +418,8 @@ def test_tensorboard_gets_the_figures_side_by_side(tmp_path, monkeypatch):
     fit(line(), TensorBoard(tmp_path, update_freq=2), epochs=2, validation_data=(X, Y))
     train, validation = FakeWriter.made["train"], FakeWriter.made["validation"]
     assert train.scalars == [
-        *(("batch_loss", 2), ("epoch_loss", 0), ("epoch_mae", 0)),
-        *(("batch_loss", 4), ("epoch_loss", 1), ("epoch_mae", 1)),
+        *(("batch_loss", 2), ("batch_mae", 2), ("epoch_loss", 0), ("epoch_mae", 0)),
+        *(("batch_loss", 4), ("batch_mae", 4), ("epoch_loss", 1), ("epoch_mae", 1)),
     ]
     assert validation.scalars == [
         *(("epoch_loss", 0), ("epoch_mae", 0), ("epoch_loss", 1), ("epoch_mae", 1))
@@ -349,6 +466,8 @@ def test_the_history_plots_training_and_validation(tmp_path):
     assert [curve.get_label() for curve in curves] == ["training", "validation"]
     assert curves[1].get_ydata().tolist() == history.history["val_loss"]
     figure.savefig(tmp_path / "curve.png")
+    some = fit(line(), epochs=5, validation_split=0.5, validation_freq=2).plot()
+    assert some.axes[0].get_lines()[1].get_xdata().tolist() == [2, 4]
     assert math.isclose(curves[0].get_xdata()[0], 1)
     with pytest.raises(ValueError, match="at least one epoch"):
         fastrnn.callbacks.History().plot()

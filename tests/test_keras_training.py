@@ -84,6 +84,27 @@ def test_the_shapes_of_targets_are_kerass():
         assert ours == pytest.approx(float(keras.losses.BinaryCrossentropy()(y, p)), rel=5e-6)
 
 
+NAMES = {
+    "losses": "mse MSE bce BCE mae MAE huber Huber BinaryCrossentropy binary_crossentropy "
+    "MeanSquaredError MeanAbsoluteError CategoricalCrossentropy SparseCategoricalCrossentropy",
+    "metrics": "mse MSE mae MAE AUC auc BinaryAccuracy binary_accuracy MeanSquaredError Precision "
+    "TopKCategoricalAccuracy RootMeanSquaredError",
+    "initializers": "Zeros zero zeros one Ones GlorotUniform glorot_uniform normal uniform "
+    "variance_scaling VarianceScaling Orthogonal TruncatedNormal",
+    "optimizers": "Adam adam SGD sgd RMSprop AdamW",
+}
+
+
+@pytest.mark.parametrize("module", NAMES)
+def test_a_name_that_keras_knows_is_known(module):
+    for name in NAMES[module].split():
+        given = ("argument", name) if module == "initializers" else (name,)
+        ours = getattr(fastrnn, module).get(*given)
+        theirs = getattr(keras, module).get(name)
+        known = getattr(theirs, "__name__", type(theirs).__name__)  # of a function, or an object
+        assert type(ours).__name__.lower() == known.replace("_", "").lower()
+
+
 # ---- optimisers ----------------------------------------------------------------------------------
 
 OPTIMIZERS = {

@@ -346,3 +346,19 @@ def test_an_input_of_another_size_than_the_first_is_refused():
         layer(normal(2, 4, 5))
         with pytest.raises(ValueError, match=r"x.*5.*got"):
             layer(normal(2, 4, 6))
+
+
+def test_an_embedding_begins_with_the_given_table():
+    table = np.random.default_rng(0).normal(size=(10, 4)).astype("float32")
+    ids = np.array([[1, 2], [9, 0]])
+    for weights in (table, [table], table.tolist(), [table.tolist()]):
+        layer = Embedding(10, 4, weights=weights, trainable=False)
+        assert np.array_equal(layer(ids), table[ids])
+    table[:] = 0
+    assert layer(ids).any()
+    assert layer.get_config()["weights"] is None
+    for wrong in (table.T, [table, table], np.zeros(4)):
+        with pytest.raises(ValueError, match=r"weights of layer 'embedding': expected shape"):
+            Embedding(10, 4, weights=wrong)
+    with pytest.raises(TypeError, match="weights of layer 'embedding': expected numbers"):
+        Embedding(10, 4, weights="a")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fastrnn import metrics
-from fastrnn.losses import SparseCategoricalCrossentropy
+from fastrnn.losses import BinaryCrossentropy, SparseCategoricalCrossentropy
 from fastrnn.metrics import AUC, Metric, Precision, Recall
 
 RNG = np.random.default_rng(0)
@@ -182,3 +182,22 @@ def test_a_metric_of_ones_own_need_not_be_a_mean():
 def test_what_does_not_fit_is_named(call, words):
     with pytest.raises((TypeError, ValueError), match=words):
         call()
+
+
+@pytest.mark.parametrize("curve", ["ROC", "PR"])
+def test_the_area_is_nan_where_a_prediction_that_counts_is(curve):
+    auc = AUC(curve=curve)
+    y, p = np.array([0, 1, 1, 0]), np.array([[0.2], [0.7], [np.nan], [0.4]])
+    auc.update_state(y, p, sample_weight=[1, 1, 0, 1])
+    assert auc.result() == 1
+    auc.update_state(y, p)
+    assert math.isnan(auc.result())
+    auc.reset_state()
+    auc.update_state(y, np.full((4, 1), np.nan))
+    assert math.isnan(auc.result())
+
+
+def test_accuracy_of_logits_is_that_of_their_probabilities():
+    logits, y = np.array([[-1.0], [0.2], [0.7], [0.3]]), np.array([0, 1, 1, 0])
+    of_logits = metrics.get("accuracy", BinaryCrossentropy(from_logits=True))
+    assert of_logits(y, logits) == metrics.get("accuracy")(y, 1 / (1 + np.exp(-logits))) == 0.75

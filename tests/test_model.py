@@ -64,6 +64,14 @@ def test_a_model_with_an_input_is_saved_and_loaded(tmp_path):
     assert again(x).tobytes() == model(x).tobytes()
 
 
+def test_a_layer_stands_in_a_model_once():
+    dense = Dense(4)
+    with pytest.raises(ValueError, match="layer: 'dense' is in the model already"):
+        Sequential([dense, dense])
+    with pytest.raises(ValueError, match="'time_distributed' is in the model already"):
+        Sequential([dense, layers.TimeDistributed(dense)])
+
+
 def test_a_layer_that_is_added_to_a_model_in_use_is_built_and_trained():
     model = small_model()
     model.add(Dense(1))
@@ -138,8 +146,17 @@ def test_a_summary_has_every_layers_shape_and_parameters():
         "Non-trainable params: 40",
     ]
     assert len({len(row) for row in rows}) == 1
-    with pytest.raises(RuntimeError, match="build"):
-        Sequential([Dense(2)]).summary()
+
+
+def test_a_summary_before_the_model_is_built_says_so():
+    lines = []
+    Sequential([Dense(2), Dense(1)]).summary(lines.append)
+    assert [line.split() for line in lines[4:6]] == [
+        ["dense", "(Dense)", "?", "0", "(unbuilt)"],
+        ["dense_1", "(Dense)", "?", "0", "(unbuilt)"],
+    ]
+    assert lines[-3] == "Total params: 0"
+    Sequential().summary(lines.append)
 
 
 def test_weights_can_be_taken_and_put_back():

@@ -218,3 +218,43 @@ def test_an_optimiser_follows_its_schedule_from_step_0_and_after_a_restart():
         optimizer.learning_rate = 0.5
     optimizer.learning_rate = ExponentialDecay(0.5, 1, 1.0)
     assert optimizer.learning_rate == 0.5
+
+
+def test_the_arguments_stand_in_kerass_order():
+    first = dict(weight_decay=0.1, clipnorm=0.5, clipvalue=None, global_clipnorm=None)
+    for made, expected in (
+        (SGD(0.1, 0.9, True, *first.values()), dict(momentum=0.9, nesterov=True)),
+        (
+            RMSprop(0.1, 0.8, 0.5, 1e-3, True, *first.values()),
+            dict(rho=0.8, momentum=0.5, epsilon=1e-3, centered=True),
+        ),
+        (
+            Adam(0.1, 0.8, 0.7, 1e-3, True, *first.values()),
+            dict(beta_1=0.8, beta_2=0.7, epsilon=1e-3, amsgrad=True),
+        ),
+        (
+            AdamW(0.1, 0.1, 0.8, 0.7, 1e-3, True, 0.5, None, None),
+            dict(beta_1=0.8, beta_2=0.7, epsilon=1e-3, amsgrad=True),
+        ),
+    ):
+        name = type(made).__name__.lower()
+        assert made.get_config() == {"learning_rate": 0.1, **first, **expected, "name": name}
+        assert type(made).from_config(made.get_config()).get_config() == made.get_config()
+    assert SGD(name="mine").get_config()["name"] == "mine"
+    with pytest.raises(TypeError, match="name: expected a string, got 3"):
+        SGD(name=3)
+
+
+def test_a_learning_rate_may_be_a_function_that_is_asked_at_each_step():
+    rates = iter([1.0, 0.1, 0.01])
+    optimizer = SGD(lambda: next(rates))
+    parameters = {"a": np.zeros(1)}
+    for _ in range(3):
+        optimizer.apply(parameters, {"a": np.ones(1)})
+    assert parameters["a"][0] == pytest.approx(-1.11)
+    assert "learning_rate" not in optimizer.state_dict()
+    with pytest.raises(ValueError, match="learning_rate: a function cannot be saved"):
+        optimizer.get_config()
+    for wrong, words in ((lambda: "a", "the rate that learning_rate"), (SGD, "learning_rate: exp")):
+        with pytest.raises(TypeError, match=words):
+            _ = SGD(wrong).learning_rate

@@ -72,6 +72,22 @@ def test_a_padded_batch_with_its_mask_is_the_sequences():
     assert results[0] == results[1]
 
 
+def test_what_stands_at_masked_steps_may_be_nan():
+    x = np.random.default_rng(0).normal(size=(4, 5, 3)).astype("float32")
+    mask = np.arange(5) < np.array([5, 3, 1, 4])[:, None]
+    figures = []
+    for filled in (0.0, np.nan):
+        fastrnn.set_seed(0)
+        model = Sequential([GRU(5), Dense(1)])
+        model.compile("adam", "mse")
+        batch = Batch(np.where(mask[..., None], x, filled), np.ones(4), mask=mask)
+        history = model.fit([batch], epochs=2, verbose=0).history
+        figures.append((history, model.predict_on_batch(batch).tobytes()))
+    assert figures[0] == figures[1]
+    with pytest.raises(ValueError, match="x: expected finite numbers, got nan in row 1"):
+        model.train_on_batch(Batch(np.where(mask[..., None], x, np.nan), np.ones(4), mask=~mask))
+
+
 def test_features_may_be_ragged_too():
     x = [np.random.default_rng(len(row)).normal(size=(len(row), 3)) for row in ragged(20)]
     model = Sequential([GRU(5), Dense(2)])
@@ -136,6 +152,24 @@ def test_a_row_is_reset_where_a_batch_says_so():
         for p in [_alone(model, d[None, :-1])]
     ]
     assert loss == pytest.approx(np.concatenate(of_steps).mean(), rel=1e-5)
+
+
+def test_the_rows_to_reset_may_be_a_list():
+    x = np.random.default_rng(0).integers(1, 10, (4, 5))
+    model = tagger(stateful=True)
+    figures = []
+    for reset in ([3], np.array([3])):
+        model.reset_states()
+        model.test_on_batch(x, x % 3)
+        figures.append(model.test_on_batch(Batch(x, x % 3, reset=reset)))
+    assert figures[0] == figures[1]
+    model.fit([Batch(x, x % 3, reset=[3]), Batch(x, x % 3, reset=[])], verbose=0)
+    assert model.predict_on_batch(Batch(x, reset=[0, 1])).shape == (4, 5, 3)
+    with pytest.raises(TypeError, match="rows: expected a list of ints, got 2"):
+        model.reset_states(2)
+    for reset, words in ((3, "reset: expected an array"), ([0.5], "reset: expected whole")):
+        with pytest.raises(ValueError, match=words):
+            model.train_on_batch(Batch(x, x % 3, reset=reset))
 
 
 def _alone(model, ids):

@@ -78,14 +78,19 @@ def spell(shape: Sequence[int | None]) -> str:
 
 def positive_int(name: str, value: SupportsIndex) -> int:
     """Check that ``value`` is a whole number of at least 1 and return it as int."""
+    return integer(name, value, minimum=1)
+
+
+def integer(name: str, value: SupportsIndex, minimum: int) -> int:
+    """Check that ``value`` is a whole number of at least ``minimum`` and return it as int."""
     if isinstance(value, bool | np.bool_):
         raise TypeError(f"{name}: expected an int, got {value!r}")
     try:
         number = operator.index(value)
     except TypeError:
         raise TypeError(f"{name}: expected an int, got {value!r}") from None
-    if number < 1:
-        raise ValueError(f"{name}: expected 1 or more, got {number}")
+    if number < minimum:
+        raise ValueError(f"{name}: expected {minimum} or more, got {number}")
     return number
 
 

@@ -8,14 +8,18 @@ from fastrnn._typing import Shape
 from fastrnn.layers.base import Layer
 
 
-def table(name: str, layers: Sequence[Layer], input_shape: Shape) -> Iterator[str]:
-    """Yield the lines: a row for each built layer, then the sums."""
+def table(name: str, layers: Sequence[Layer], input_shape: Shape | None) -> Iterator[str]:
+    """Yield the lines: a row for each layer, then the sums; without a shape nothing is built."""
     rows, shape = [], input_shape
     trained = frozen = 0
     for layer in layers:
+        title = f"{layer.name} ({type(layer).__name__})"
+        if shape is None:
+            rows.append((title, "?", "0 (unbuilt)"))
+            continue
         shape = layer.output_shape(shape)
         count = layer.count_params()
-        rows.append((f"{layer.name} ({type(layer).__name__})", str(shape), f"{count:,}"))
+        rows.append((title, str(shape), f"{count:,}"))
         trained += count if layer.trainable else 0
         frozen += 0 if layer.trainable else count
     head = ("Layer (type)", "Output Shape", "Param #")

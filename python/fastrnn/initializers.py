@@ -18,6 +18,7 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 
 from fastrnn import _check
+from fastrnn._names import named
 from fastrnn._typing import Array
 
 __all__ = [
@@ -295,7 +296,7 @@ def _within_two(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
     return values.reshape(shape)
 
 
-_NAMES: dict[str, Callable[[], Initializer]] = {
+_NAMES: dict[str, type[Initializer]] = {
     "glorot_normal": GlorotNormal,
     "glorot_uniform": GlorotUniform,
     "he_normal": HeNormal,
@@ -303,12 +304,16 @@ _NAMES: dict[str, Callable[[], Initializer]] = {
     "identity": Identity,
     "lecun_normal": LecunNormal,
     "lecun_uniform": LecunUniform,
+    "normal": RandomNormal,
+    "one": Ones,
     "ones": Ones,
     "orthogonal": Orthogonal,
     "random_normal": RandomNormal,
     "random_uniform": RandomUniform,
     "truncated_normal": TruncatedNormal,
     "uniform": RandomUniform,
+    "variance_scaling": VarianceScaling,
+    "zero": Zeros,
     "zeros": Zeros,
 }
 
@@ -322,8 +327,9 @@ def get(name: str, initializer: Any) -> Function:
         The argument's name, for the message.
     initializer : str, Initializer, function, or dict of `to_config`
     """
-    if isinstance(initializer, str) and initializer in _NAMES:
-        return _NAMES[initializer]()
+    kind = named(initializer, _NAMES)
+    if kind is not None:
+        return kind()
     if isinstance(initializer, dict) and initializer.get("class") in Initializer.classes:
         return Initializer.classes[initializer["class"]](**initializer.get("config", {}))
     if callable(initializer) and not isinstance(initializer, type):

@@ -67,6 +67,12 @@ class Sequential(Trainer):
                 f"layer {layer.name!r}: return_state and merge_mode=None give several arrays, "
                 "a Sequential passes one"
             )
+        present = {id(each) for each in walk(self.layers)}
+        if any(id(each) in present for each in walk([layer])):
+            raise ValueError(
+                f"layer: {layer.name!r} is in the model already; its gradient would be that of one "
+                "of its places"
+            )
         names = {other.name for other in self.layers}
         if layer.named and layer.name in names:
             raise ValueError(f"layer: the model already has one named {layer.name!r}")
@@ -137,9 +143,10 @@ class Sequential(Trainer):
         return sum(parameter.size for parameter in self._built_parameters().values())
 
     def summary(self, print_fn: Callable[[str], object] = print) -> None:
-        """Print a table of the layers, their output shapes and numbers of parameters."""
-        if self.input_shape is None:
-            raise RuntimeError("the model has no shapes yet: call build(input_shape) first")
+        """Print a table of the layers, their output shapes and numbers of parameters.
+
+        Before the model is built there are question marks in their places.
+        """
         for line in table(self.name, self.layers, self.input_shape):
             print_fn(line)
 

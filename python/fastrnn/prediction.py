@@ -11,7 +11,13 @@ import numpy as np
 from fastrnn import _check
 from fastrnn._typing import Array, Floating
 from fastrnn.callbacks import Callback, tell
-from fastrnn.data import ArrayBatches, Batch, RaggedBatches, as_batch, as_ragged
+from fastrnn.data import (
+    ArrayBatches,
+    Batch,
+    RaggedBatches,
+    as_batch,
+    as_ragged,
+)
 
 if TYPE_CHECKING:
     from fastrnn.trainer import Trainer
@@ -36,8 +42,8 @@ def predict(
             rows = ArrayBatches(x, np.zeros(len(x)), batch_size)
             outputs = np.concatenate(_for_batches(model, ((x,) for x, _ in rows), callbacks))
     else:
-        batches = islice((b if _is_batch(b) else (b,) for b in x), steps)
-        answers = _for_batches(model, batches, callbacks)
+        given = islice(x, steps)
+        answers = _for_batches(model, map(_as_inputs, given), callbacks)
         if not answers:
             raise ValueError("x: expected at least one batch, got none")
         outputs = np.concatenate(answers)
@@ -80,5 +86,6 @@ def _for_sequences(
     return outputs if of_steps else np.stack(outputs)
 
 
-def _is_batch(given: Any) -> bool:
-    return isinstance(given, Batch | tuple)
+def _as_inputs(given: Any) -> Any:
+    """Return what `as_batch` takes: an array alone is x."""
+    return given if isinstance(given, Batch | tuple | list) else (given,)

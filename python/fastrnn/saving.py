@@ -103,9 +103,14 @@ def describe_layers(model: Trainer) -> list[dict[str, Any]]:
     ------
     ValueError
         If one of one's own has no `get_config` for its arguments.
+    TypeError
+        If an argument is one that JSON cannot hold, such as a function.
     """
     for layer in walk(model.layers):
-        _check_config(layer)
+        try:
+            _check_config(layer)
+        except TypeError as error:
+            raise TypeError(f"layer {layer.name!r} cannot be saved: {error}") from error
     return [_described(layer) for layer in model.layers]
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from fastrnn import _check, losses, metrics, optimizers, prediction, progress, training
+from fastrnn._ranges import check_ranges
 from fastrnn._trainable import Trainable
 from fastrnn._typing import Floating
 from fastrnn.callbacks import Callback, History, tell
-from fastrnn.data import Batches, as_batches
+from fastrnn.data import Batches, as_batches, as_iterable, as_rows
 
 
 class Trainer(Trainable):
@@ -62,7 +63,9 @@ class Trainer(Trainable):
         """
         if loss is None:
             raise ValueError("loss: expected a Loss, a name or a function, got None")
-        self.optimizer, self.loss = optimizers.get(optimizer), losses.get(loss)
+        chosen = optimizers.get(optimizer)
+        chosen.bind(self)
+        self.optimizer, self.loss = chosen, losses.get(loss)
         taken = {"loss"}
         self.metrics = _metrics(metrics or [], self.loss, taken)
         self.weighted_metrics = _metrics(weighted_metrics or [], self.loss, taken)
@@ -93,7 +96,7 @@ class Trainer(Trainable):
         batch_size: int | None = None,
         epochs: int = 1,
         verbose: int | str = "auto",
-        callbacks: Sequence[Callback] | None = None,
+        callbacks: Callback | Sequence[Callback] | None = None,
         validation_split: float = 0.0,
         validation_data: Any = None,
         shuffle: bool = True,
@@ -103,6 +106,7 @@ class Trainer(Trainable):
         steps_per_epoch: int | None = None,
         validation_steps: int | None = None,
         validation_batch_size: int | None = None,
+        validation_freq: int | Collection[int] = 1,
     ) -> History:
         """Train on all of the data, ``epochs`` times.
 
@@ -121,16 +125,17 @@ class Trainer(Trainable):
         batch_size : int, optional
             How many rows a step takes; 32 by default.
         epochs, initial_epoch : int
-            Epochs ``initial_epoch .. epochs - 1`` are run.
+            Epochs ``initial_epoch .. epochs - 1`` are run; there may be none.
         verbose : {"auto", 0, 1, 2}
             0 shows nothing, 1 a bar, 2 a line for each epoch; "auto" a bar on a terminal and lines
             elsewhere.
-        callbacks : sequence of Callback, optional
+        callbacks : Callback or sequence of them, optional
             Called at the loop's turning points.
         validation_split : float
             This fraction of the rows, from the end, is left out of training and evaluated after
             each epoch.
         validation_data : (x, y), (x, y, sample_weight) or an iterable of batches, optional
+            Arrays may stand in a list, too.
             Evaluated after each epoch.
         shuffle : bool
             Take the rows in a new random order in each epoch.
@@ -143,19 +148,27 @@ class Trainer(Trainable):
             How many batches an epoch has: the next one goes on where it ended. By default all.
         validation_steps, validation_batch_size : int, optional
             The same for the evaluation, which begins anew each time.
+        validation_freq : int or collection of int
+            Evaluate after each so many epochs, or after these, of which the first is 1.
 
         Returns
         -------
         History
             ``history.history`` has each epoch's figures.
         """
-        self.need_optimizer()
+        self.need_optimizer().bind(self)
         size = 32 if batch_size is None else batch_size
         split = _check.fraction("validation_split", validation_split)
+        if shuffle not in (True, False):
+            raise TypeError(f"shuffle: expected True or False, got {shuffle!r}")
         batches = as_batches(x, y, size, sample_weight=sample_weight, shuffle=shuffle)
+        weights = None if class_weight is None else _class_weight(class_weight)
+        uncounted = [label for label, weight in (weights or {}).items() if weight == 0]
+        check_ranges(self, batches, uncounted=uncounted)
         validation = None
         if validation_data is not None:
             validation = _validation(validation_data, validation_batch_size or size)
+            check_ranges(self, validation, ("validation_data x", "validation_data y"))
         elif split:
             if y is None or not hasattr(batches, "split"):
                 raise ValueError("validation_split: needs arrays x and y, got batches")
@@ -164,13 +177,14 @@ class Trainer(Trainable):
             self,
             training.Plan(
                 batches,
-                epochs=_check.positive_int("epochs", epochs),
-                initial_epoch=initial_epoch,
+                epochs=_check.integer("epochs", epochs, minimum=0),
+                initial_epoch=_check.integer("initial_epoch", initial_epoch, minimum=0),
                 steps_per_epoch=_optional("steps_per_epoch", steps_per_epoch),
                 validation=validation,
                 validation_steps=_optional("validation_steps", validation_steps),
-                class_weight=None if class_weight is None else _class_weight(class_weight),
-                callbacks=list(callbacks or ()),
+                validation_freq=_frequency(validation_freq),
+                class_weight=weights,
+                callbacks=_callbacks(callbacks),
                 verbose=verbose,
             ),
         )
@@ -184,7 +198,7 @@ class Trainer(Trainable):
         *,
         sample_weight: Any = None,
         steps: int | None = None,
-        callbacks: Sequence[Callback] | None = None,
+        callbacks: Callback | Sequence[Callback] | None = None,
         return_dict: bool = False,
     ) -> Any:
         """Return the loss over all of the data; with metrics a list of it and them, or all by name.
@@ -198,7 +212,7 @@ class Trainer(Trainable):
         batches = as_batches(x, y, size, sample_weight=sample_weight)
         steps = _optional("steps", steps)
         count = steps or training.length(batches)
-        every = [*(callbacks or ()), *progress.for_pass(verbose, "Evaluation", count)]
+        every = [*_callbacks(callbacks), *progress.for_pass(verbose, "Evaluation", count)]
         tell(every, "set_model", self)
         figures = training.evaluate(self, batches, every, steps)
         return _figures(figures, return_dict)
@@ -210,7 +224,7 @@ class Trainer(Trainable):
         verbose: int | str = "auto",
         *,
         steps: int | None = None,
-        callbacks: Sequence[Callback] | None = None,
+        callbacks: Callback | Sequence[Callback] | None = None,
     ) -> Any:
         """Return the outputs for all rows of ``x``; stateful layers go on from call to call.
 
@@ -232,9 +246,12 @@ class Trainer(Trainable):
         """
         size = 32 if batch_size is None else _check.positive_int("batch_size", batch_size)
         steps = _optional("steps", steps)
-        rows = isinstance(x, np.ndarray | list | tuple)
-        count = -(-len(x) // size) if rows else steps or training.length(x)
-        every = [*(callbacks or ()), *progress.for_pass(verbose, "Prediction", count)]
+        rows = as_rows(x)
+        if rows is None:
+            x, count = as_iterable("x", x), steps or training.length(x)
+        else:
+            x, count = rows, -(-len(rows) // size)
+        every = [*_callbacks(callbacks), *progress.for_pass(verbose, "Prediction", count)]
         return prediction.predict(self, x, size, every, steps)
 
     # ---- one batch -------------------------------------------------------------------------------
@@ -282,12 +299,25 @@ def _one_batch(x: Any, y: Any, sample_weight: Any) -> Any:
 
 
 def _validation(data: Any, batch_size: int) -> Batches:
-    if isinstance(data, tuple) and len(data) in (2, 3):
+    # A list of batches has no arrays, but tuples or lists of them.
+    arrays = isinstance(data, list) and any(hasattr(part, "__array__") for part in data)
+    if (arrays or isinstance(data, tuple)) and len(data) in (2, 3):
         weight = data[2] if len(data) == 3 else None
         return as_batches(data[0], data[1], batch_size, sample_weight=weight)
     if isinstance(data, np.ndarray):
         raise TypeError("validation_data: expected (x, y) or batches, got one array")
-    return as_batches(data, None, batch_size)
+    return as_iterable("validation_data", data)
+
+
+def _callbacks(callbacks: Callback | Sequence[Callback] | None) -> list[Callback]:
+    given = [callbacks] if isinstance(callbacks, Callback) else callbacks
+    if given is not None and not isinstance(given, Iterable):
+        raise TypeError(f"callbacks: expected a list of Callback objects, got {callbacks!r}")
+    every = list(given or ())
+    for callback in every:
+        if not isinstance(callback, Callback):
+            raise TypeError(f"callbacks: expected Callback objects, got {callback!r}")
+    return every
 
 
 def _class_weight(class_weight: Mapping[int, float]) -> dict[int, float]:
@@ -300,6 +330,12 @@ def _class_weight(class_weight: Mapping[int, float]) -> dict[int, float]:
         int(label): _check.real(f"class_weight[{label!r}]", weight)
         for label, weight in class_weight.items()
     }
+
+
+def _frequency(validation_freq: int | Collection[int]) -> int | Collection[int]:
+    if not isinstance(validation_freq, Collection) or isinstance(validation_freq, str):
+        return _check.positive_int("validation_freq", validation_freq)
+    return [_check.positive_int("validation_freq", epoch) for epoch in validation_freq]
 
 
 def _optional(name: str, value: int | None) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Sized
+from collections.abc import Collection, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +11,18 @@ import numpy as np
 from fastrnn import progress
 from fastrnn._signals import CtrlC
 from fastrnn._typing import Array, Floating
-from fastrnn.callbacks import BackupAndRestore, Callback, History, Logs, tell
+from fastrnn.callbacks import (
+    BackupAndRestore,
+    Callback,
+    History,
+    LearningRateScheduler,
+    Logs,
+    ReduceLROnPlateau,
+    tell,
+)
+from fastrnn.callbacks.base import hook_of
 from fastrnn.data import Batch, Batches, as_batch
-from fastrnn.losses import CategoricalCrossentropy, LossValue
+from fastrnn.losses import LossValue
 
 if TYPE_CHECKING:
     from fastrnn.trainer import Trainer
@@ -31,9 +40,18 @@ class Plan:
     steps_per_epoch: int | None = None
     validation: Batches | None = None
     validation_steps: int | None = None
+    validation_freq: int | Collection[int] = 1
     class_weight: ClassWeight | None = None
     callbacks: Sequence[Callback] = ()
     verbose: int | str = "auto"
+
+    def validates(self, epoch: int) -> bool:
+        """Whether there is a validation after this epoch."""
+        if self.validation is None:
+            return False
+        if isinstance(self.validation_freq, int):
+            return (epoch + 1) % self.validation_freq == 0
+        return epoch + 1 in self.validation_freq
 
 
 def fit(model: Trainer, plan: Plan) -> History:
@@ -42,7 +60,9 @@ def fit(model: Trainer, plan: Plan) -> History:
     every = _in_order(plan, history)
     steps = plan.steps_per_epoch or length(plan.batches)
     tell(every, "set_model", model)
-    tell(every, "set_params", {"epochs": plan.epochs, "steps": steps, "verbose": plan.verbose})
+    params = {"epochs": plan.epochs, "steps": steps, "verbose": plan.verbose}
+    more = {"figures": _figures(model, plan), "other_figures": _adds_figures(plan.callbacks)}
+    tell(every, "set_params", {**params, **more})
     model.stop_training = False
     source = _Source("x", plan.batches, plan.steps_per_epoch)
     with CtrlC() as ctrl_c:
@@ -57,8 +77,11 @@ def fit(model: Trainer, plan: Plan) -> History:
                 logs = _train_epoch(model, source, plan.class_weight, every, ctrl_c)
                 if logs is None:
                     break
-                if plan.validation is not None:
-                    figures = evaluate(model, plan.validation, every, plan.validation_steps)
+                if plan.validates(epoch):
+                    assert plan.validation is not None
+                    figures = evaluate(
+                        model, plan.validation, every, plan.validation_steps, "validation_data"
+                    )
                     logs.update({f"val_{name}": value for name, value in figures.items()})
                 tell(every, "on_epoch_end", epoch, logs)
             history.interrupted = ctrl_c.pressed
@@ -70,14 +93,28 @@ def fit(model: Trainer, plan: Plan) -> History:
 
 def _in_order(plan: Plan, history: History) -> list[Callback]:
     """Return all callbacks: those that save what the others did come last."""
-    for callback in plan.callbacks:
-        if not isinstance(callback, Callback):
-            raise TypeError(f"callbacks: expected Callback objects, got {callback!r}")
     backups = [c for c in plan.callbacks if isinstance(c, BackupAndRestore)]
     others = [*(c for c in plan.callbacks if c not in backups), history]
     for backup in backups:
         backup.set_others(others)
     return [*others, *progress.for_verbosity(plan.verbose), *backups]
+
+
+def _figures(model: Trainer, plan: Plan) -> list[str]:
+    """Return the names of the figures that epochs have."""
+    names = ["loss", *(metric.name for metric in model.all_metrics)]
+    if plan.validation is not None:
+        names += [f"val_{name}" for name in names]
+    if any(isinstance(c, LearningRateScheduler | ReduceLROnPlateau) for c in plan.callbacks):
+        names.append("learning_rate")
+    return names
+
+
+def _adds_figures(callbacks: Sequence[Callback]) -> bool:
+    """Whether one of the callbacks may add figures: one's own may."""
+    hooks = (hook_of(c, name) for c in callbacks for name in ("on_epoch_end", "on_test_end"))
+    modules = (getattr(hook, "__module__", None) or "" for hook in hooks)
+    return not all(module.startswith("fastrnn.callbacks.") for module in modules)
 
 
 def _train_epoch(
@@ -89,6 +126,7 @@ def _train_epoch(
 ) -> Logs | None:
     """Train on one epoch's batches; return its figures, None if Ctrl-C came before any."""
     averages, number = Averages(model), -1
+    looked_at = _looked_at(callbacks, "on_train_batch_end", "on_batch_end")
     # A state carried over from the end of the data does not belong to its beginning.
     model.reset_states()
     stopped = False
@@ -97,7 +135,8 @@ def _train_epoch(
             tell(callbacks, "on_train_batch_begin", number, {})
             step = train_step(model, batch, class_weight)
             averages.update(step)
-            tell(callbacks, "on_train_batch_end", number, {"loss": step.loss.value})
+            logs = averages.result() if looked_at else {}
+            tell(callbacks, "on_train_batch_end", number, logs)
             stopped = model.stop_training or ctrl_c.pressed
             if stopped:
                 break
@@ -114,23 +153,33 @@ def evaluate(
     batches: Batches,
     callbacks: Sequence[Callback] = (),
     steps: int | None = None,
+    name: str = "x",
 ) -> Logs:
-    """Return the figures over ``batches``; a state carried by training is left as it was."""
+    """Return the figures over ``batches``; a state carried by training is left as it was.
+
+    ``name`` is what the batches are called in an error's message.
+    """
     tell(callbacks, "on_test_begin", {})
-    averages = Averages(model)
+    averages, looked_at = Averages(model), _looked_at(callbacks, "on_test_batch_end")
     states = model.get_states()
     model.reset_states()
     try:
-        for number, batch in enumerate(_Source("x", batches, steps).epoch()):
+        for number, batch in enumerate(_Source(name, batches, steps).epoch()):
             tell(callbacks, "on_test_batch_begin", number, {})
             step = test_step(model, batch)
             averages.update(step)
-            tell(callbacks, "on_test_batch_end", number, {"loss": step.loss.value})
+            logs = averages.result() if looked_at else {}
+            tell(callbacks, "on_test_batch_end", number, logs)
     finally:
         model.set_states(states)
     logs = averages.result()
     tell(callbacks, "on_test_end", logs)
     return logs
+
+
+def _looked_at(callbacks: Sequence[Callback], *hooks: str) -> bool:
+    """Whether a callback has one of these hooks, so that it is worth computing the figures."""
+    return any(hook_of(c, hook) is not getattr(Callback, hook) for c in callbacks for hook in hooks)
 
 
 @dataclass(frozen=True)
@@ -148,6 +197,7 @@ class Step:
 def train_step(model: Trainer, given: Any, class_weight: ClassWeight | None = None) -> Step:
     """Take one step on one batch."""
     optimizer = model.need_optimizer()
+    optimizer.bind(model)
     step = _run(model, given, class_weight, training=True)
     assert step.loss.gradient is not None
     model.backward(step.loss.gradient)
@@ -170,14 +220,14 @@ def _run(model: Trainer, given: Any, class_weight: ClassWeight | None, training:
     loss, batch = model.need_loss(), as_batch(given)
     if batch.y is None:
         raise ValueError("y: expected targets, got none")
-    if class_weight is not None:
-        batch = weighted_by_class(batch, class_weight, isinstance(loss, CategoricalCrossentropy))
     if batch.reset is not None:
         model.reset_states(batch.reset.tolist())
     fused = not loss.from_logits and model.ends_in(loss.activation)
     forward = model.logits if fused else model
     output = forward(batch.x, mask=batch.mask, training=training)
     mask = model.output_mask
+    if class_weight is not None:
+        batch = weighted_by_class(batch, class_weight, output.ndim)
     value = loss.value_and_gradient(
         batch.y, output, batch.sample_weight, mask, need_gradient=training, of_logits=fused
     )
@@ -186,16 +236,17 @@ def _run(model: Trainer, given: Any, class_weight: ClassWeight | None, training:
     return Step(value, batch, model.activate(output) if fused else output, mask)
 
 
-def weighted_by_class(batch: Batch, class_weight: ClassWeight, one_hot: bool) -> Batch:
+def weighted_by_class(batch: Batch, class_weight: ClassWeight, ndim: int) -> Batch:
     """Return the batch with sample weights that are multiplied by those of the targets' classes.
 
-    A class that is not named counts 1.
+    A class that is not named counts 1. Targets with several columns, as the predictions of ``ndim``
+    dimensions have, are of the class of the greatest, as in Keras.
     """
     labels = np.asarray(batch.y)
-    if one_hot:
-        labels = labels.argmax(axis=-1)
-    elif labels.ndim > 1 and labels.shape[-1] == 1:
+    if labels.ndim > 1 and labels.shape[-1] == 1:
         labels = labels[..., 0]
+    if labels.ndim == ndim:
+        labels = labels.argmax(axis=-1)
     classes, places = np.unique(np.round(labels), return_inverse=True)
     weights = np.array([class_weight.get(int(label), 1.0) for label in classes], np.float64)
     weights = weights[places.reshape(labels.shape)]
@@ -253,8 +304,9 @@ class _Source:
                 return
         if count == 0 or self._asked:
             found = f"only {count} of {self._asked} batches" if count else "no batches"
+            when = f" in epoch {self._epochs}" if self._epochs > 1 else ""
             raise ValueError(
-                f"{self._name}: {found} in epoch {self._epochs}; a generator serves one pass only, "
+                f"{self._name}: {found}{when}; a generator serves one pass only, "
                 "give a list or an object that can be iterated again"
             )
 

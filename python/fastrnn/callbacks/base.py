@@ -19,7 +19,9 @@ class Callback:
     model : Sequential
         Setting ``model.stop_training = True`` ends the training after the batch.
     params : dict
-        "epochs", "steps" (batches an epoch, or None) and "verbose".
+        "epochs", "steps" (batches an epoch, or None), "verbose", "figures", the names of what
+        ``logs`` has at an epoch's end (those of a validation where there is one), and
+        "other_figures", whether callbacks may add to it.
     """
 
     model: Trainer
@@ -52,7 +54,7 @@ class Callback:
         self.on_batch_begin(batch, logs)
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """After a batch; ``logs`` has its loss."""
+        """After a batch; ``logs`` has the figures of the epoch so far."""
         self.on_batch_end(batch, logs)
 
     def on_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
@@ -73,7 +75,7 @@ class Callback:
         """Before a batch of an evaluation."""
 
     def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """After a batch of an evaluation; ``logs`` has its loss."""
+        """After a batch of an evaluation; ``logs`` has the figures so far."""
 
     def on_predict_begin(self, logs: Logs | None = None) -> None:
         """Before a prediction."""
@@ -106,6 +108,11 @@ def tell(callbacks: Iterable[Callback], hook: str, *arguments: Any) -> None:
         getattr(callback, hook)(*arguments)
 
 
+def hook_of(callback: Callback, name: str) -> Any:
+    """Return the function that one hook is, of the object or its class."""
+    return vars(callback).get(name, getattr(type(callback), name))
+
+
 HOOKS = tuple(name for name in vars(Callback) if name.startswith("on_"))
 
 
@@ -122,5 +129,7 @@ class LambdaCallback(Callback):
         for name, function in hooks.items():
             if name not in HOOKS:
                 raise TypeError(f"{name}: expected one of the hooks {', '.join(HOOKS)}")
+            if function is not None and not callable(function):
+                raise TypeError(f"{name}: expected a function, got {function!r}")
             if function is not None:
                 setattr(self, name, function)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fastrnn import saving
+from fastrnn import _check, saving
 from fastrnn.callbacks.base import Callback, Logs
 from fastrnn.callbacks.monitor import MonitorCallback
+
+if TYPE_CHECKING:
+    pass
 
 
 class ModelCheckpoint(MonitorCallback):
@@ -53,7 +57,11 @@ class ModelCheckpoint(MonitorCallback):
         self.save_best_only = save_best_only
         self.save_weights_only = save_weights_only
         self.save_freq = save_freq
-        self.best = initial_value_threshold
+        self.best = (
+            None
+            if initial_value_threshold is None
+            else _check.real("initial_value_threshold", initial_value_threshold)
+        )
         self._epoch = self._batches = 0
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
@@ -61,6 +69,17 @@ class ModelCheckpoint(MonitorCallback):
         saving.describe_layers(self.model)
         if not self.save_weights_only:
             saving.describe_training(self.model)
+        if self.save_best_only:
+            super().on_train_begin(logs)
+        if not self.params["other_figures"]:
+            self._path({})
+
+    def figures(self) -> list[str]:
+        """Return the names of the figures there will be when it saves."""
+        figures = super().figures()
+        if self.save_freq == "epoch":
+            return figures
+        return [name for name in figures if not name.startswith("val_")]
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Note the epoch's number."""
@@ -89,20 +108,25 @@ class ModelCheckpoint(MonitorCallback):
     def _save(self, logs: Logs | None) -> None:
         if self.save_best_only:
             value = self.value(logs)
-            if not self.improves(value, self.best):
+            if value is None or not self.improves(value, self.best):
                 return
             self.best = value
-        try:
-            path = self.filepath.format(epoch=self._epoch + 1, **(logs or {}))
-        except (KeyError, IndexError) as error:
-            raise ValueError(
-                f"filepath: {self.filepath!r} asks for {error}, but there are only epoch and "
-                f"{sorted(logs or {})}"
-            ) from None
+        path = self._path(logs or {})
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         self.model.save(path, include_optimizer=not self.save_weights_only)
         if self.verbose:
             print(f"Epoch {self._epoch + 1}: saved {path}", flush=True)
+
+    def _path(self, logs: Logs) -> str:
+        # In an epoch without a validation its figures are NaN.
+        logs = {**dict.fromkeys(self.figures(), math.nan), **logs}
+        try:
+            return self.filepath.format(epoch=self._epoch + 1, **logs)
+        except (KeyError, IndexError) as error:
+            raise ValueError(
+                f"filepath: {self.filepath!r} asks for {error}, but there are only epoch and "
+                f"{sorted(logs)}"
+            ) from None
 
 
 class BackupAndRestore(Callback):

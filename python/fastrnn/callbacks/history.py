@@ -30,6 +30,7 @@ class History(Callback):
     def __init__(self) -> None:
         self.epoch: list[int] = []
         self.history: dict[str, list[float]] = {}
+        self._epochs_of: dict[str, list[int]] = {}
         self.interrupted = self.partial = self.complete = False
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
@@ -37,14 +38,16 @@ class History(Callback):
         self.epoch.append(epoch)
         for name, value in (logs or {}).items():
             self.history.setdefault(name, []).append(value)
+            self._epochs_of.setdefault(name, []).append(epoch)
 
     def get_state(self) -> dict[str, Any]:
         """Return the epochs so far."""
-        return {"epoch": self.epoch, "history": self.history}
+        return {"epoch": self.epoch, "history": self.history, "epochs_of": self._epochs_of}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Go on after the epochs so far."""
         self.epoch, self.history = list(state["epoch"]), dict(state["history"])
+        self._epochs_of = dict(state["epochs_of"])
 
     def plot(self) -> Any:
         """Return a matplotlib figure of all curves, training and validation in one plot.
@@ -63,13 +66,12 @@ class History(Callback):
         names = list(dict.fromkeys(name.removeprefix("val_") for name in self.history))
         figures = _extras.require("matplotlib.figure", "plot")
         figure = figures.Figure(figsize=(4.5 * len(names), 3.5), layout="constrained")
-        epochs = [epoch + 1 for epoch in self.epoch]
         for position, name in enumerate(names, 1):
             axes = figure.add_subplot(1, len(names), position, xlabel="epoch", title=name)
             for key, label in ((name, "training"), (f"val_{name}", "validation")):
                 values = self.history.get(key, [])
                 if values:
-                    # A figure that a callback adds later has fewer values.
-                    axes.plot(epochs[-len(values) :], values, marker=".", label=label)
+                    epochs = [epoch + 1 for epoch in self._epochs_of[key]]
+                    axes.plot(epochs, values, marker=".", label=label)
             axes.legend()
         return figure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,19 +17,24 @@ class LearningRateScheduler(Callback):
     Parameters
     ----------
     schedule : callable
-        Takes the epoch (the first is 0) and the rate so far; returns the rate.
+        Takes the epoch (the first is 0) and, unless it takes one argument only, the rate so far;
+        returns the rate.
     verbose : {0, 1}
         1 says what is set.
     """
 
-    def __init__(self, schedule: Callable[[int, float], float], verbose: int = 0) -> None:
+    def __init__(self, schedule: Callable[..., float], verbose: int = 0) -> None:
+        if not callable(schedule):
+            raise TypeError(f"schedule: expected a function of the epoch, got {schedule!r}")
         self.schedule = schedule
+        self._takes_rate = _takes(schedule, 0, 0.0)
         self.verbose = verbose
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Set the rate."""
         optimizer = self.model.need_optimizer()
-        rate = self.schedule(epoch, optimizer.learning_rate)
+        given = (epoch, optimizer.learning_rate) if self._takes_rate else (epoch,)
+        rate = self.schedule(*given)
         optimizer.learning_rate = _check.real("the rate that schedule returned", rate, minimum=0.0)
         if self.verbose:
             print(f"Epoch {epoch + 1}: the learning rate is {rate:g}", flush=True)
@@ -71,14 +77,15 @@ class ReduceLROnPlateau(MonitorCallback):
     ) -> None:
         super().__init__(monitor, mode, min_delta)
         self.factor = _check.fraction("factor", factor)
-        self.patience = patience
+        self.patience = _check.integer("patience", patience, minimum=0)
         self.verbose = verbose
-        self.cooldown = cooldown
+        self.cooldown = _check.integer("cooldown", cooldown, minimum=0)
         self.min_lr = _check.real("min_lr", min_lr, minimum=0.0)
         self.cooldown_counter = self.wait = 0
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Forget an earlier training."""
+        super().on_train_begin(logs)
         self.best, self.cooldown_counter, self.wait = None, 0, 0
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
@@ -87,6 +94,8 @@ class ReduceLROnPlateau(MonitorCallback):
         rate = optimizer.learning_rate
         if logs is not None:
             logs["learning_rate"] = rate
+        if value is None:
+            return
         if self.cooldown_counter > 0:
             self.cooldown_counter -= 1
             self.wait = 0
@@ -116,3 +125,14 @@ class ReduceLROnPlateau(MonitorCallback):
         """Go on from what was seen so far."""
         super().set_state(state)
         self.cooldown_counter, self.wait = state["cooldown_counter"], state["wait"]
+
+
+def _takes(function: Callable[..., Any], *arguments: Any) -> bool:
+    """Whether a function can be called with these arguments, as far as is known."""
+    try:
+        inspect.signature(function).bind(*arguments)
+    except TypeError:
+        return False
+    except ValueError:  # of some functions that are not written in Python
+        return True
+    return True

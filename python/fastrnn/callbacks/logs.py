@@ -45,7 +45,8 @@ class CSVLogger(Callback):
         assert self._file is not None
         logs = logs or {}
         if self._writer is None:
-            names = ["epoch", *logs]
+            later = [name for name in self.params["figures"] if name not in logs]
+            names = ["epoch", *logs, *(name for name in later if name.startswith("val_"))]
             self._writer = csv.DictWriter(
                 self._file, names, restval="NA", extrasaction="ignore", delimiter=self.separator
             )
@@ -69,7 +70,7 @@ class TensorBoard(Callback):
     log_dir : path
         The folder; "train" and "validation" come to lie in it.
     update_freq : "epoch" or int
-        A number writes each so many batches' loss as well.
+        A number writes the figures of the epoch so far as well, each so many batches.
     """
 
     def __init__(
@@ -88,7 +89,7 @@ class TensorBoard(Callback):
             self._writers[name] = package.SummaryWriter(str(self.log_dir / name))
 
     def on_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Write the batch's loss, if it is its turn."""
+        """Write the figures so far, if it is the batch's turn."""
         step = self.model.need_optimizer().iterations
         if isinstance(self.update_freq, int) and step % self.update_freq == 0:
             for name, value in (logs or {}).items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from fastrnn import _check
@@ -23,6 +23,8 @@ class MonitorCallback(Callback):
     """
 
     def __init__(self, monitor: str, mode: str = "auto", min_delta: float = 0.0) -> None:
+        if not isinstance(monitor, str):
+            raise TypeError(f"monitor: expected a figure's name, got {monitor!r}")
         if mode not in ("auto", "min", "max"):
             raise ValueError(f"mode: expected 'auto', 'min' or 'max', got {mode!r}")
         self.monitor = monitor
@@ -30,8 +32,26 @@ class MonitorCallback(Callback):
         self.min_delta = abs(_check.real("min_delta", min_delta))
         self.best: float | None = None
 
-    def value(self, logs: Logs | None) -> float:
-        """Return the figure.
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """See to it that the figure can be watched, before the first epoch rather than after it."""
+        figures = self.figures()
+        if self.monitor not in figures and not self.params["other_figures"]:
+            raise self._missing(figures)
+        self._greater_is_better()
+
+    def figures(self) -> list[str]:
+        """Return the names of the figures there will be, other than those that callbacks add."""
+        figures: list[str] = self.params["figures"]
+        return figures
+
+    def _missing(self, figures: Collection[str]) -> ValueError:
+        return ValueError(
+            f"monitor: {type(self).__name__} watches {self.monitor!r}, but there are only "
+            f"{list(figures)}"
+        )
+
+    def value(self, logs: Logs | None) -> float | None:
+        """Return the figure, None in an epoch without the validation that has it.
 
         Raises
         ------
@@ -40,10 +60,9 @@ class MonitorCallback(Callback):
         """
         logs = logs or {}
         if self.monitor not in logs:
-            raise ValueError(
-                f"monitor: {type(self).__name__} watches {self.monitor!r}, but there are only "
-                f"{sorted(logs)}"
-            )
+            if self.monitor in self.figures():
+                return None
+            raise self._missing(logs)
         return logs[self.monitor]
 
     def improves(self, value: float, reference: float | None) -> bool:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from fastrnn import _check
 from fastrnn._typing import Floating
 from fastrnn.callbacks.base import Callback, Logs
 from fastrnn.callbacks.monitor import MonitorCallback
@@ -42,11 +43,11 @@ class EarlyStopping(MonitorCallback):
         start_from_epoch: int = 0,
     ) -> None:
         super().__init__(monitor, mode, min_delta)
-        self.patience = patience
+        self.patience = _check.integer("patience", patience, minimum=0)
         self.verbose = verbose
-        self.baseline = baseline
+        self.baseline = None if baseline is None else _check.real("baseline", baseline)
         self.restore_best_weights = restore_best_weights
-        self.start_from_epoch = start_from_epoch
+        self.start_from_epoch = _check.integer("start_from_epoch", start_from_epoch, minimum=0)
         self._forget()
 
     def _forget(self) -> None:
@@ -58,12 +59,13 @@ class EarlyStopping(MonitorCallback):
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Forget an earlier training."""
+        super().on_train_begin(logs)
         self._forget()
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Look at the figure."""
         value = self.value(logs)
-        if epoch < self.start_from_epoch:
+        if value is None or epoch < self.start_from_epoch:
             return
         if self.restore_best_weights and self.best_weights is None:
             self._remember(epoch)
@@ -109,7 +111,7 @@ class EarlyStopping(MonitorCallback):
 
 
 class TerminateOnNaN(Callback):
-    """Stop when a batch's loss is NaN or infinite."""
+    """Stop when a batch's loss, and with it that of the epoch so far, is NaN or infinite."""
 
     def on_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Look at the loss."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeAlias
 
+import numpy as np
+
+from fastrnn._check import whole_numbers
 from fastrnn.data.arrays import ArrayBatches
 from fastrnn.data.batch import Batch, as_array, check_rows, finite
 from fastrnn.data.ragged import Order, RaggedBatches
@@ -24,15 +27,41 @@ def as_batches(
     if y is None:
         if sample_weight is not None:
             raise ValueError("sample_weight: goes with arrays x and y; batches have their own")
-        if not hasattr(x, "__iter__") and not hasattr(x, "__getitem__"):
-            raise TypeError(f"x: expected batches where there is no y, got {type(x).__name__}")
-        batches: Batches = x
-        return batches
+        return as_iterable("x", x)
     sequences = as_ragged("x", x)
     if sequences is None:
         return ArrayBatches(x, y, batch_size, shuffle, sample_weight)
     order: Order = "shuffled" if shuffle else "by length"
     return RaggedBatches(sequences, y, batch_size, order, sample_weight)
+
+
+def as_rows(x: Any) -> Any:
+    """Return ``x`` if it is rows: a list, or an array, which a tensor or table is made; else None.
+
+    What is left is batches.
+    """
+    if isinstance(x, list | tuple):
+        return x
+    if not hasattr(x, "__array__"):
+        return None
+    rows = np.asarray(x)
+    if rows.ndim == 0:
+        raise ValueError(f"x: expected an array of rows, got {x!r}")
+    return rows
+
+
+def as_iterable(name: str, batches: Any) -> Batches:
+    """Return batches as something that can be gone through.
+
+    What has ``__len__`` and ``__getitem__`` only, as Keras's Sequence, gives the batches of
+    ``range(len(batches))``.
+    """
+    if hasattr(batches, "__iter__"):
+        found: Batches = batches
+        return found
+    if not hasattr(batches, "__getitem__") or not hasattr(batches, "__len__"):
+        raise TypeError(f"{name}: expected an array or batches, got {batches!r}")
+    return _Indexed(batches)
 
 
 def as_batch(given: Any) -> Batch:
@@ -43,7 +72,8 @@ def as_batch(given: Any) -> Batch:
     Raises
     ------
     TypeError, ValueError
-        If it is something else, consists of no numbers, or has NaN or infinity in ``x``.
+        If it is something else, consists of no numbers, or has NaN or infinity in ``x`` where no
+        mask is.
     """
     if not isinstance(given, Batch):
         if not isinstance(given, tuple | list) or not 1 <= len(given) <= 3:
@@ -53,11 +83,28 @@ def as_batch(given: Any) -> Batch:
                 + (f"{len(given)} values" if many else type(given).__name__)
             )
         given = _padded(*given)
-    x = finite("x", as_array("x", given.x))
+    x = as_array("x", given.x)
     rest = {name: getattr(given, name) for name in ("y", "sample_weight", "mask")}
     arrays = {name: None if v is None else as_array(name, v) for name, v in rest.items()}
     check_rows(x, **arrays)
-    return Batch(x, reset=given.reset, **arrays)
+    finite("x", x, arrays["mask"])
+    reset = given.reset
+    if reset is not None:
+        reset = whole_numbers("reset", as_array("reset", reset))
+    return Batch(x, reset=reset, **arrays)
+
+
+class _Indexed:
+    """Batches that are asked for by their numbers, one after another."""
+
+    def __init__(self, batches: Any) -> None:
+        self._batches = batches
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self._batches[number] for number in range(len(self)))
 
 
 def _padded(x: Any, y: Any = None, sample_weight: Any = None) -> Batch:

@@ -24,7 +24,7 @@ class Batch:
         What each sample, or each step of it, counts in the loss.
     mask : bool array [B, T], optional
         Which steps exist.
-    reset : integer array, optional
+    reset : integer array or list, optional
         The rows in which another sequence begins: stateful layers forget those rows' state first.
     """
 
@@ -48,10 +48,12 @@ def as_array(name: str, value: Any) -> Array:
     return array
 
 
-def finite(name: str, array: Array) -> Array:
-    """Return the array, if no number in it is NaN or infinite."""
+def finite(name: str, array: Array, mask: Array | None = None) -> Array:
+    """Return the array, if no number in it is NaN or infinite, other than at masked steps."""
     if array.dtype.kind == "f":
         good = np.isfinite(array)
+        if mask is not None and mask.dtype == np.bool_ and mask.shape == array.shape[: mask.ndim]:
+            good |= ~mask.reshape(mask.shape + (1,) * (array.ndim - mask.ndim))
         if not good.all():
             row, value = int(np.argwhere(~good)[0][0]), array[~good][0]
             raise ValueError(f"{name}: expected finite numbers, got {value} in row {row}")

@@ -24,6 +24,8 @@ class Embedding(Layer):
         Of the table [input_dim, output_dim]; Keras's "uniform" is within +-0.05.
     mask_zero : bool
         Whether id 0 is padding, a step that does not exist: the mask of the output then says so.
+    weights : array [input_dim, output_dim], or a list of it, optional
+        What the table begins with, such as vectors trained elsewhere; ``trainable=False`` keeps it.
 
     Notes
     -----
@@ -38,6 +40,7 @@ class Embedding(Layer):
         output_dim: int,
         embeddings_initializer: Any = "uniform",
         mask_zero: bool = False,
+        weights: Any = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -47,15 +50,28 @@ class Embedding(Layer):
             "embeddings_initializer", embeddings_initializer
         )
         self.mask_zero = self.finds_mask = bool(mask_zero)
+        self._weights = None if weights is None else self._table(weights)
         self._ids: Integers | None = None
 
     def build(self, input_shape: Shape, rng: np.random.Generator) -> None:
         """Create the parameters."""
-        shape = (self.input_dim, self.output_dim)
-        self.add_parameter(
-            "weight",
-            initializers.draw("embeddings_initializer", self.embeddings_initializer, shape, rng),
-        )
+        shape, value = (self.input_dim, self.output_dim), self._weights
+        if value is None:
+            initializer = self.embeddings_initializer
+            value = initializers.draw("embeddings_initializer", initializer, shape, rng)
+        self.add_parameter("weight", value)
+        self._weights = None
+
+    def _table(self, weights: Any) -> Array:
+        """Return the given table, which may be the one element of a list."""
+        listed = isinstance(weights, list | tuple) and len(weights) == 1 and np.ndim(weights) == 3
+        table = self.to_floating("weights", weights[0] if listed else weights)
+        if table.shape != (self.input_dim, self.output_dim):
+            raise ValueError(
+                f"weights of layer {self.name!r}: expected shape "
+                f"{(self.input_dim, self.output_dim)}, got {table.shape}"
+            )
+        return table
 
     def output_shape(self, input_shape: Shape) -> Shape:
         """Return the output's shape."""
@@ -102,6 +118,7 @@ class Embedding(Layer):
         """Return the constructor's arguments."""
         return {
             **super().get_config(),
+            "weights": None,  # the table is among the arrays
             "input_dim": self.input_dim,
             "output_dim": self.output_dim,
             "embeddings_initializer": initializers.to_config(

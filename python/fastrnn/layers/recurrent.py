@@ -358,9 +358,12 @@ class RecurrentLayer(Layer):
         """
         if rows is None:
             self._states = None
-        elif self._states is not None:
+            return
+        if np.ndim(rows) != 1:
+            raise TypeError(f"rows: expected a list of ints, got {rows!r}")
+        chosen = _check.integers("rows", np.asarray(rows, None if len(rows) else np.int64))
+        if self._states is not None:
             batch = self._states[0].shape[1]
-            chosen = _check.integers("rows", np.asarray(rows, None if len(rows) else np.int64))
             if len(chosen) and not 0 <= chosen.min() <= chosen.max() < batch:
                 raise ValueError(f"rows: expected 0 .. {batch - 1}, got {rows!r}")
             self._states = tuple(state.copy() for state in self._states)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from fastrnn._names import named
 from fastrnn.losses.base import FunctionLoss, Loss, LossValue, like_predictions, row_weights
 from fastrnn.losses.crossentropy import (
     BinaryCrossentropy,
@@ -33,9 +34,11 @@ __all__ = [
 ]
 
 _NAMES: dict[str, type[Loss]] = {
+    "bce": BinaryCrossentropy,
     "binary_crossentropy": BinaryCrossentropy,
     "categorical_crossentropy": CategoricalCrossentropy,
     "huber": Huber,
+    "huber_loss": Huber,
     "mae": MeanAbsoluteError,
     "mean_absolute_error": MeanAbsoluteError,
     "mean_squared_error": MeanSquaredError,
@@ -48,8 +51,9 @@ def get(loss: str | Loss | Callable[..., object]) -> Loss:
     """Return the loss of that name, ``loss`` itself, or a `FunctionLoss` of a function."""
     if isinstance(loss, Loss):
         return loss
-    if isinstance(loss, str) and loss in _NAMES:
-        return _NAMES[loss]()
+    kind = named(loss, _NAMES)
+    if kind is not None:
+        return kind()
     if callable(loss) and not isinstance(loss, type):
         return FunctionLoss(loss)
     raise ValueError(f"loss: expected a Loss, a function or one of {sorted(_NAMES)}, got {loss!r}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from fastrnn._names import named
 from fastrnn.losses import Loss
 from fastrnn.metrics.accuracy import (
     Accuracy,
@@ -70,11 +71,12 @@ def get(metric: str | Metric | Callable[..., Any], loss: Loss | None = None) -> 
     """
     if isinstance(metric, Metric):
         return metric
-    if isinstance(metric, str) and metric.lower() in _NAMES:
-        kind, from_logits = _NAMES[metric.lower()], loss is not None and loss.from_logits
+    kind = named(metric, _NAMES)
+    if kind is not None:
+        from_logits = loss is not None and loss.from_logits
         if from_logits and issubclass(kind, Accuracy | Perplexity | AUC):
-            return kind(name=metric, from_logits=True)
-        return kind(name=metric)
+            return kind(name=str(metric), from_logits=True)
+        return kind(name=str(metric))
     if callable(metric) and not isinstance(metric, type):
         return FunctionMetric(metric)
     raise ValueError(

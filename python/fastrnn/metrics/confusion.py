@@ -77,7 +77,7 @@ class AUC(Metric):
     """The area under the ROC or the precision-recall curve, from counts at fixed thresholds.
 
     As in Keras: trapezoids under the ROC curve; for "PR" the interpolation of Davis and Goadrich
-    2006.
+    2006. A prediction that is NaN makes the area NaN.
 
     Parameters
     ----------
@@ -120,7 +120,10 @@ class AUC(Metric):
         targets, y_pred, counts = _elements(y_true, y_pred, weights, None)
         # Bucket i holds what is above threshold i = i / (n - 1) and not above the next; all is
         # above the first threshold, which lies a little below 0.
+        numbers = ~np.isnan(y_pred)
+        counts = np.where(numbers, counts, np.nan)
         scaled = np.clip(y_pred, 0.0, 1.0) * y_pred.dtype.type(self.num_thresholds - 1)
+        scaled = np.where(numbers, scaled, 0.0)
         buckets = np.maximum(np.ceil(scaled) - 1, 0).astype(np.int64)
         for held, which in ((self._positives, targets), (self._negatives, ~targets)):
             held += np.bincount(buckets[which], counts[which], minlength=self.num_thresholds)

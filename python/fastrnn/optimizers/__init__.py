@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fastrnn._names import named
 from fastrnn.optimizers import schedules
 from fastrnn.optimizers.base import Optimizer
 from fastrnn.optimizers.rules import SGD, Adam, AdamW, RMSprop
@@ -20,8 +21,9 @@ def get(optimizer: str | Optimizer) -> Optimizer:
     """Return a new optimiser of that name, or ``optimizer`` itself."""
     if isinstance(optimizer, Optimizer):
         return optimizer
-    if isinstance(optimizer, str) and optimizer.lower() in _NAMES:
-        return _NAMES[optimizer.lower()]()
+    kind = named(optimizer, _NAMES)
+    if kind is not None:
+        return kind()
     raise ValueError(
         f"optimizer: expected an Optimizer or one of {sorted(_NAMES)}, got {optimizer!r}"
     )

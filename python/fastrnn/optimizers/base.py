@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
 from fastrnn import _check, ops
 from fastrnn._typing import Array, Floating
 from fastrnn.optimizers.schedules import LearningRateSchedule
+
+LearningRate: TypeAlias = float | LearningRateSchedule | Callable[[], float]
 
 
 class Optimizer:
@@ -20,8 +22,9 @@ class Optimizer:
 
     Parameters
     ----------
-    learning_rate : float or LearningRateSchedule
-        A number may be set again at any time.
+    learning_rate : float, LearningRateSchedule or function
+        A number may be set again at any time. A function without arguments is asked at each step;
+        it cannot be saved.
     weight_decay : float, optional
         Before each step p -= learning_rate * weight_decay * p (Loshchilov and Hutter 2019).
     clipnorm : float, optional
@@ -31,6 +34,8 @@ class Optimizer:
     global_clipnorm : float, optional
         All gradients are scaled down together where their joint norm is greater (Pascanu et al.
         2013). At most one of the three can be given.
+    name : str, optional
+        For one's own use; the class's in lower case where it is missing.
 
     Attributes
     ----------
@@ -46,12 +51,13 @@ class Optimizer:
 
     def __init__(
         self,
-        learning_rate: float | LearningRateSchedule,
-        *,
+        learning_rate: LearningRate,
         weight_decay: float | None = None,
         clipnorm: float | None = None,
         clipvalue: float | None = None,
         global_clipnorm: float | None = None,
+        *,
+        name: str | None = None,
     ) -> None:
         limits = {"clipnorm": clipnorm, "clipvalue": clipvalue, "global_clipnorm": global_clipnorm}
         given = [name for name, limit in limits.items() if limit is not None]
@@ -62,9 +68,13 @@ class Optimizer:
         self.clipnorm = _optional("clipnorm", clipnorm)
         self.clipvalue = _optional("clipvalue", clipvalue)
         self.global_clipnorm = _optional("global_clipnorm", global_clipnorm)
+        if name is not None and not isinstance(name, str):
+            raise TypeError(f"name: expected a string, got {name!r}")
+        self.name = type(self).__name__.lower() if name is None else name
         self.iterations = 0
         self._undecayed: tuple[str, ...] = ()
         self._state: dict[str, dict[str, Floating]] = {slot: {} for slot in self.slots}
+        self._model: object | None = None
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -99,12 +109,17 @@ class Optimizer:
         """Return the constructor's arguments and what weight decay spares, as JSON can hold it."""
         rate = self._learning_rate
         spared = {"exclude_from_weight_decay": list(self._undecayed)} if self._undecayed else {}
+        if callable(rate) and not isinstance(rate, LearningRateSchedule):
+            raise ValueError(
+                "learning_rate: a function cannot be saved; make it a LearningRateSchedule class"
+            )
         return {
             "learning_rate": rate.describe() if isinstance(rate, LearningRateSchedule) else rate,
             "weight_decay": self.weight_decay,
             "clipnorm": self.clipnorm,
             "clipvalue": self.clipvalue,
             "global_clipnorm": self.global_clipnorm,
+            "name": self.name,
             **spared,
         }
 
@@ -126,12 +141,16 @@ class Optimizer:
     def learning_rate(self) -> float:
         """The learning rate of the next step."""
         rate = self._learning_rate
-        return float(rate(self.iterations)) if isinstance(rate, LearningRateSchedule) else rate
+        if isinstance(rate, LearningRateSchedule):
+            return float(rate(self.iterations))
+        if callable(rate):
+            return _check.real("the rate that learning_rate returned", rate(), minimum=0.0)
+        return rate
 
     @learning_rate.setter
-    def learning_rate(self, value: float | LearningRateSchedule) -> None:
+    def learning_rate(self, value: LearningRate) -> None:
         value = self._checked_rate(value)
-        if isinstance(self._learning_rate, LearningRateSchedule) and isinstance(value, float):
+        if callable(self._learning_rate) and isinstance(value, float):
             raise TypeError(
                 "learning_rate: the optimizer follows a schedule, its rate cannot be set to a "
                 "number; give another schedule"
@@ -139,14 +158,33 @@ class Optimizer:
         self._learning_rate = value
 
     @staticmethod
-    def _checked_rate(value: float | LearningRateSchedule) -> float | LearningRateSchedule:
-        if isinstance(value, LearningRateSchedule):
+    def _checked_rate(value: LearningRate) -> LearningRate:
+        if isinstance(value, type):
+            raise TypeError(f"learning_rate: expected a number or a schedule, got {value!r}")
+        if callable(value):
             return value
         return _check.real("learning_rate", value, minimum=0.0)
 
     def exclude_from_weight_decay(self, var_names: Iterable[str]) -> None:
         """Spare the parameters in whose names one of ``var_names`` is found, e.g. "bias"."""
         self._undecayed = tuple(var_names)
+
+    def bind(self, model: object) -> None:
+        """Take the model whose parameters are changed; what is remembered belongs to its.
+
+        Raises
+        ------
+        ValueError
+            If steps were taken on another model.
+        """
+        if model is self._model:
+            return
+        if self._model is not None and self.iterations:
+            raise ValueError(
+                f"optimizer: expected a new one, got one that took {self.iterations} steps on "
+                "another model, whose parameters' state it keeps"
+            )
+        self._model = model
 
     def apply(self, parameters: Mapping[str, Floating], gradients: Mapping[str, Array]) -> None:
         """Take one step; both mappings have the same names."""
@@ -194,7 +232,7 @@ class Optimizer:
     def state_dict(self) -> dict[str, Array]:
         """Return what the next step depends on besides the constructor's arguments."""
         state: dict[str, Array] = {"iterations": np.array(self.iterations, np.int64)}
-        if not isinstance(self._learning_rate, LearningRateSchedule):
+        if not callable(self._learning_rate):
             state["learning_rate"] = np.array(self._learning_rate)
         for slot, arrays in self._state.items():
             state.update({f"{slot}/{name}": array.copy() for name, array in arrays.items()})

@@ -6,8 +6,7 @@ from typing import Any
 
 from fastrnn import _check, ops
 from fastrnn._typing import Array, Floating
-from fastrnn.optimizers.base import Optimizer
-from fastrnn.optimizers.schedules import LearningRateSchedule
+from fastrnn.optimizers.base import LearningRate, Optimizer
 
 
 class SGD(Optimizer):
@@ -19,17 +18,24 @@ class SGD(Optimizer):
 
     def __init__(
         self,
-        learning_rate: float | LearningRateSchedule = 0.01,
+        learning_rate: LearningRate = 0.01,
         momentum: float = 0.0,
         nesterov: bool = False,
-        **kwargs: Any,
+        weight_decay: float | None = None,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+        *,
+        name: str | None = None,
     ) -> None:
         self.momentum = _check.real("momentum", momentum, minimum=0.0)
         if self.momentum > 1:
             raise ValueError(f"momentum: expected a number in [0, 1], got {momentum!r}")
         self.nesterov = bool(nesterov)
         self.slots = ("momentum",) if self.momentum else ()
-        super().__init__(learning_rate, **kwargs)
+        super().__init__(
+            learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name=name
+        )
 
     def update(
         self,
@@ -59,12 +65,17 @@ class RMSprop(Optimizer):
 
     def __init__(
         self,
-        learning_rate: float | LearningRateSchedule = 0.001,
+        learning_rate: LearningRate = 0.001,
         rho: float = 0.9,
         momentum: float = 0.0,
         epsilon: float = 1e-7,
         centered: bool = False,
-        **kwargs: Any,
+        weight_decay: float | None = None,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+        *,
+        name: str | None = None,
     ) -> None:
         self.rho = _check.fraction("rho", rho)
         self.momentum = _check.real("momentum", momentum, minimum=0.0)
@@ -75,7 +86,9 @@ class RMSprop(Optimizer):
             *(["average_gradient"] if self.centered else []),
             *(["momentum"] if self.momentum else []),
         )
-        super().__init__(learning_rate, **kwargs)
+        super().__init__(
+            learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name=name
+        )
 
     def update(
         self,
@@ -117,19 +130,26 @@ class Adam(Optimizer):
 
     def __init__(
         self,
-        learning_rate: float | LearningRateSchedule = 0.001,
+        learning_rate: LearningRate = 0.001,
         beta_1: float = 0.9,
         beta_2: float = 0.999,
         epsilon: float = 1e-7,
         amsgrad: bool = False,
-        **kwargs: Any,
+        weight_decay: float | None = None,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+        *,
+        name: str | None = None,
     ) -> None:
         self.beta_1 = _check.fraction("beta_1", beta_1)
         self.beta_2 = _check.fraction("beta_2", beta_2)
         self.epsilon = _check.real("epsilon", epsilon, minimum=0.0)
         self.amsgrad = bool(amsgrad)
         self.slots = ("momentum", "velocity", *(["velocity_hat"] if self.amsgrad else []))
-        super().__init__(learning_rate, **kwargs)
+        super().__init__(
+            learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name=name
+        )
 
     def update(
         self,
@@ -168,9 +188,28 @@ class AdamW(Adam):
 
     def __init__(
         self,
-        learning_rate: float | LearningRateSchedule = 0.001,
+        learning_rate: LearningRate = 0.001,
         weight_decay: float = 0.004,
-        **kwargs: Any,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-7,
+        amsgrad: bool = False,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+        *,
+        name: str | None = None,
     ) -> None:
         weight_decay = _check.real("weight_decay", weight_decay, minimum=0.0)
-        super().__init__(learning_rate, weight_decay=weight_decay, **kwargs)
+        super().__init__(
+            learning_rate,
+            beta_1,
+            beta_2,
+            epsilon,
+            amsgrad,
+            weight_decay,
+            clipnorm,
+            clipvalue,
+            global_clipnorm,
+            name=name,
+        )
