@@ -249,6 +249,50 @@ def test_what_functions_return_is_checked():
         gru(lambda a, b: p.x[a:b], p.doutput[:1])
 
 
+def test_what_a_function_does_to_an_output_is_an_error_and_never_a_wrong_gradient():
+    p = problem_of(Case("gru", T=300, B=10, dtype="float32"))
+    segments = F.gru_segments(p.x, p.weights, segment_steps=102)
+
+    def mse(start, stop, output):
+        output -= 1
+        return output
+
+    with pytest.raises(ValueError, match="read-only"):
+        segments.forward(lambda start, output: np.negative(output, out=output))
+    segments.forward()
+    for first in (0, 204):  # of a segment that is computed again, and of the last, which was kept
+        with pytest.raises(ValueError, match="read-only"):
+            segments.backward(lambda a, b, o, at=first: mse(a, b, o) if a == at else None)
+
+
+def test_an_input_function_may_fill_one_buffer_again_and_again():
+    p = problem_of(Case("lstm", T=300, B=10, dtype="float32"))
+    buffer = np.empty((102, *p.x.shape[1:]), np.float32)
+
+    def read(start, stop):
+        buffer[: stop - start] = p.x[start:stop]
+        return buffer[: stop - start]
+
+    class Slices:
+        shape = p.x.shape
+
+        def __getitem__(self, steps):
+            return read(steps.start, steps.stop)
+
+    def gradient(start, stop, output):
+        buffer[:] = 7  # scratch memory of the caller's
+        return output
+
+    def gradients(x, **options):
+        segments = F.lstm_segments(x, p.weights, segment_steps=102, **options)
+        segments.forward()
+        return [segments.backward(gradient)[1] for _ in range(2)]
+
+    expected = gradients(p.x)[0]
+    for found in (*gradients(read, shape=(300, 10)), *gradients(Slices())):
+        assert all(d.tobytes() == expected[name].tobytes() for name, d in found.items())
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 def test_ctrl_c_stops_between_chunks():
     code = """

@@ -101,6 +101,7 @@ class Segments:
     """A stack of recurrent layers over sequences longer than memory, segment by segment.
 
     What `fastrnn.functional.lstm_segments` and its like return; call `forward`, then `backward`.
+    It refers to x, the initial state and the weights, which must not change in between.
 
     Attributes
     ----------
@@ -142,7 +143,7 @@ class Segments:
         ----------
         consume : function (start, output), optional
             Called with each segment's output [t, B, H], in the order of time; ``start`` is its
-            first step. The array is the function's to keep.
+            first step. The array may be kept; it is read-only, as `backward` reads the last one.
 
         Returns
         -------
@@ -170,12 +171,12 @@ class Segments:
         ----------
         doutput : function (start, stop, output), array [T, B, H], or None
             The loss's gradient by the outputs of the steps start .. stop - 1, [stop - start, B, H]
-            or None for zeros; a function gets these outputs, computed again.
+            or None for zeros; a function gets these outputs, computed again and read-only.
         dstate : array, or pair of arrays or None, optional
             By the final h, for the LSTM (h, c), each [num_layers, B, H].
         consume : function (start, dx), optional
-            Called with each segment's gradient of x, [t, B, I], the last segment first; without it
-            dx is not computed.
+            Called with each segment's gradient of x, [t, B, I], the last segment first, an array
+            that is the function's own; without it dx is not computed.
 
         Returns
         -------
@@ -219,6 +220,8 @@ class Segments:
                 else self._options.forward_plan(start, stop)
             )
             state, kept = self._step(plan, x, state, output)
+            if out is None:
+                output.flags.writeable = False
             if last and kept is not None:
                 self._last = x, output, plan, kept
             if after is not None:
@@ -248,6 +251,7 @@ class Segments:
                 x, output = self._read(start, stop), self._empty_output(start, stop)
                 plan = o.plan(start, stop, self._size.recompute)
                 _, cache = self._step(plan, x, (h0, c0), output)
+                output.flags.writeable = False
                 assert cache is not None
                 kept = cache
             part = None if dx is None else dx(start, stop)
@@ -335,7 +339,7 @@ def _reader(
         if shape is None or len(shape) != 2:
             raise ValueError(f"shape: expected (T, B) where x is a function, got {shape!r}")
         steps, batch = _check.positive_int("shape", shape[0]), shape[1]
-        return x, (steps, batch)
+        return _owned(x), (steps, batch)
     if shape is not None:
         raise ValueError(f"shape: expected None where x is an array, got {shape!r}")
     found = getattr(x, "shape", None)
@@ -343,7 +347,22 @@ def _reader(
         raise TypeError(f"x: expected an array or a function, got {type(x).__name__}")
     if len(found) != 3 or found[2] != stack.input_size or found[0] < 1:
         raise ValueError(f"x: expected shape (T, B, {stack.input_size}), T >= 1, got {found}")
-    return lambda start, stop: x[start:stop], (int(found[0]), int(found[1]))
+
+    def read(start: int, stop: int) -> Any:
+        return x[start:stop]
+
+    kept = isinstance(x, np.ndarray)
+    return read if kept else _owned(read), (int(found[0]), int(found[1]))
+
+
+def _owned(read: Read) -> Read:
+    """Copy what is read: who makes it may fill one buffer again and again."""
+
+    def copy(start: int, stop: int) -> Any:
+        part = read(start, stop)
+        return part.copy() if isinstance(part, np.ndarray) else part
+
+    return copy
 
 
 def _gradient_reader(doutput: Any, options: Options) -> Gradient:
