@@ -12,10 +12,9 @@ from torch.nn.utils.parametrize import type_before_parametrizations
 from fastrnn import _memory
 from fastrnn._memory import MemoryLimit
 from fastrnn.torch._coverage import cell_call, sequence_call
-from fastrnn.torch._modules import SWAPS, Sequences
+from fastrnn.torch._modules import BACK, SWAPS, Sequences
 
-_BACK = {ours: theirs for theirs, ours in SWAPS.items()}
-_OURS: tuple[type[nn.Module], ...] = tuple(_BACK)
+_OURS: tuple[type[nn.Module], ...] = tuple(BACK)
 _SEQUENCES = (nn.RNN, nn.LSTM, nn.GRU)
 _NAMES = {cls.__name__ for cls in SWAPS}
 
@@ -124,7 +123,7 @@ def restore(model: nn.Module) -> Report:
     for name, module in model.named_modules():
         if not isinstance(module, _OURS):
             continue
-        back = _BACK.get(type_before_parametrizations(module))
+        back = BACK.get(type_before_parametrizations(module))
         if back is None:
             left.append(
                 Entry(name, _describe(module), f"is of a class of its own, {_spell(module)}")
@@ -170,7 +169,7 @@ def explain(module: nn.Module, input: Any, hx: Any = None) -> Explanation:
 
 def _why_left(module: nn.Module) -> str:
     cls = type_before_parametrizations(module)
-    if cls in _BACK:
+    if cls in BACK:
         return "is fastrnn's already"
     if cls not in SWAPS:
         return f"is of a class of its own, {_spell(module)}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import torch
@@ -18,13 +17,6 @@ __all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell"]
 
 class _TorchNNs(nn.Module):
     """What those who take models apart find: a module of torch.nn."""
-
-    def __prepare_scriptable__(self) -> nn.Module:
-        """Give torch.jit.script torch.nn's module, with the same parameters."""
-        twin = copy.copy(self)
-        original = next(cls for cls in type(self).__mro__ if cls in SWAPS)
-        twin.__class__ = original  # type: ignore[assignment]
-        return twin
 
     def _as_node(self, input: Proxy, hx: Any) -> Proxy:
         """Record a call of this module as one node, as torch.fx does with those of torch.nn."""
@@ -148,6 +140,7 @@ SWAPS: dict[type[nn.Module], type[nn.Module]] = {
     nn.GRUCell: GRUCell,
 }
 """torch.nn's class to ours."""
+BACK = {ours: theirs for theirs, ours in SWAPS.items()}
 
 for _cls in SWAPS.values():
     _cls.__module__ = "fastrnn.torch"  # what pickles name does not depend on this file

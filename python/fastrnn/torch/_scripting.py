@@ -1,0 +1,47 @@
+"""What torch.jit.script gets: torch.nn's modules, in a copy of the model.
+
+TorchScript compiles the source of ``forward``, which it can do with torch.nn's alone. Its own way
+to hand it another module, ``__prepare_scriptable__``, puts that module into the live model as well.
+So the step that calls it is given copies, down to our modules, of what contains any; parameters and
+everything else are shared. Were torch to lose this step, it would refuse our modules.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+
+def script_as(originals: Mapping[type[nn.Module], type[nn.Module]]) -> None:
+    """Make torch.jit.script see modules of exactly these types as the types they map to."""
+    script: Any = torch.jit._script
+    prepare = getattr(script, "call_prepare_scriptable_func", None)
+    if prepare is None:
+        return
+
+    def twin_of(module: nn.Module, done: dict[int, nn.Module]) -> nn.Module:
+        if id(module) in done:
+            return done[id(module)]
+        twin = module
+        if type(module) in originals:
+            twin = copy.copy(module)
+            twin.__class__ = originals[type(module)]  # type: ignore[assignment]
+        elif any(type(m) in originals for m in module.modules()):
+            twin = object.__new__(type(module))
+            twin.__dict__ = {**vars(module), "_modules": {}}
+        done[id(module)] = twin
+        if twin is not module:
+            twin._modules = {
+                name: child if child is None else twin_of(child, done)
+                for name, child in module._modules.items()
+            }
+        return twin
+
+    def call_prepare_scriptable_func(obj: Any) -> Any:
+        return prepare(twin_of(obj, {}) if isinstance(obj, nn.Module) else obj)
+
+    script.call_prepare_scriptable_func = call_prepare_scriptable_func
