@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.fx import Proxy
 from torch.nn.utils.rnn import PackedSequence
 
 from fastrnn.torch import _autograd
@@ -15,28 +14,13 @@ from fastrnn.torch._coverage import Call, cell_call, sequence_call
 __all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell"]
 
 
-class _TorchNNs(nn.Module):
-    """What those who take models apart find: a module of torch.nn."""
-
-    def _as_node(self, input: Proxy, hx: Any) -> Proxy:
-        """Record a call of this module as one node, as torch.fx does with those of torch.nn."""
-        tracer: Any = input.tracer
-        given = {} if hx is None else {"hx": hx}
-        node: Proxy = tracer.create_proxy(
-            "call_module", tracer.path_of_module(self), (input,), given
-        )
-        return node
-
-
-class Sequences(_TorchNNs, nn.RNNBase):
+class Sequences(nn.RNNBase):
     """The forward pass of RNN, LSTM and GRU."""
 
     recompute: str = "none"
     """What training does not keep: "none", "gates", "checkpoint", "auto", or a limit ("512MB")."""
 
     def forward(self, input: Any, hx: Any = None) -> Any:
-        if isinstance(input, Proxy):
-            return self._as_node(input, hx)
         call = sequence_call(self, input, hx)
         if isinstance(call, str):
             return super().forward(input, hx)
@@ -88,12 +72,10 @@ class Sequences(_TorchNNs, nn.RNNBase):
         return (state[0], state[1]) if self.mode == "LSTM" else state[0]
 
 
-class _Cell(_TorchNNs, nn.RNNCellBase):
+class _Cell(nn.RNNCellBase):
     """The forward pass of RNNCell, LSTMCell and GRUCell: one step of one layer."""
 
     def forward(self, input: Any, hx: Any = None) -> Any:
-        if isinstance(input, Proxy):
-            return self._as_node(input, hx)
         call = cell_call(self, input, hx)
         if isinstance(call, str):
             return super().forward(input, hx)

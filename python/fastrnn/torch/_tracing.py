@@ -1,4 +1,6 @@
-"""What torch.jit.script gets: torch.nn's modules, in a copy of the model.
+"""What torch.fx and torch.jit.script are told: to take our modules as they take torch.nn's.
+
+torch.fx records a call of a module of torch.nn as one node, and traces into all others.
 
 TorchScript compiles the source of ``forward``, which it can do with torch.nn's alone. Its own way
 to hand it another module, ``__prepare_scriptable__``, puts that module into the live model as well.
@@ -9,11 +11,13 @@ everything else are shared. Were torch to lose this step, it would refuse our mo
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+import functools
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
 from torch import nn
+from torch.fx import Tracer
 
 
 def script_as(originals: Mapping[type[nn.Module], type[nn.Module]]) -> None:
@@ -45,3 +49,14 @@ def script_as(originals: Mapping[type[nn.Module], type[nn.Module]]) -> None:
         return prepare(twin_of(obj, {}) if isinstance(obj, nn.Module) else obj)
 
     script.call_prepare_scriptable_func = call_prepare_scriptable_func
+
+
+def record_as_nodes(types: Collection[type[nn.Module]]) -> None:
+    """Make torch.fx record calls of modules of exactly these types; subclasses may do anything."""
+    original = Tracer.is_leaf_module
+
+    @functools.wraps(original)
+    def is_leaf_module(self: Tracer, m: nn.Module, module_qualified_name: str) -> bool:
+        return type(m) in types or original(self, m, module_qualified_name)
+
+    Tracer.is_leaf_module = is_leaf_module  # type: ignore[method-assign]
