@@ -202,6 +202,27 @@ def test_torch_nns_own_modules_still_break_the_graph():
         torch.compile(nn.LSTM(I, H), fullgraph=True, backend="eager")(torch.randn(T, B, I))
 
 
+@pytest.mark.parametrize("autocast", [True, False])
+def test_a_compiled_lstm_trains_in_bfloat16_as_torch_nns_does(autocast):
+    gradients = []
+    for layer in pair("LSTM", I, H, num_layers=2):
+        model = nn.Sequential(layer).to(torch.float32 if autocast else torch.bfloat16)
+        x = torch.ones(T, B, I, dtype=model[0].weight_ih_l0.dtype)
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            output = torch.compile(model, backend="aot_eager")(x)[0]
+        assert output.dtype == torch.bfloat16
+        gradients.append(torch.autograd.grad(output.float().square().sum(), model.parameters()))
+    assert all(map(torch.equal, *gradients))
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_an_lstm_in_bfloat16_can_be_exported(strict):
+    layer = fastrnn.torch.LSTM(I, H).bfloat16()
+    x = torch.ones(T, B, I, dtype=torch.bfloat16)
+    program = torch.export.export(layer, (x,), strict=strict)
+    assert torch.equal(program.module()(x)[0], layer(x)[0])
+
+
 @pytest.mark.parametrize("first", ["torch._dynamo", "fastrnn.torch"])
 def test_modules_compile_whichever_was_imported_first(first):
     code = f"""

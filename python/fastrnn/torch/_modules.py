@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from fastrnn.torch import _autograd
+from fastrnn.torch import _autograd, _dynamo
 from fastrnn.torch._coverage import Call, cell_call, sequence_call
 
 __all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell"]
@@ -23,6 +23,8 @@ class Sequences(nn.RNNBase):
     def forward(self, input: Any, hx: Any = None) -> Any:
         call = sequence_call(self, input, hx)
         if isinstance(call, str):
+            if torch.compiler.is_compiling() and self.mode == "LSTM" and _dynamo.must_break():
+                return self._by_torch(input, hx)
             return super().forward(input, hx)
         if call.batch_sizes is not None:
             return self._packed(input, call)
@@ -30,6 +32,10 @@ class Sequences(nn.RNNBase):
             return self._unbatched(call)
         output, *state = self._run(call, self.batch_first)
         return output, self._state(state)
+
+    def _by_torch(self, input: Any, hx: Any) -> Any:
+        """Do what torch.nn does; `_dynamo` leaves it out of graphs."""
+        return super().forward(input, hx)
 
     def _packed(self, input: PackedSequence, call: Call) -> tuple[PackedSequence, Any]:
         order, back = input.sorted_indices, input.unsorted_indices
