@@ -14,6 +14,7 @@ from fastrnn import _memory
 from fastrnn._memory import MemoryLimit
 from fastrnn.torch._coverage import cell_call, sequence_call
 from fastrnn.torch._modules import BACK, SWAPS, Sequences
+from fastrnn.torch._packed import MalformedError, read_packing
 
 _OURS: tuple[type[nn.Module], ...] = tuple(BACK)
 _SEQUENCES = (nn.RNN, nn.LSTM, nn.GRU)
@@ -164,6 +165,11 @@ def explain(module: nn.Module, input: Any, hx: Any = None) -> Explanation:
     call = prepare(module, input, hx)
     if isinstance(call, str):
         return Explanation("torch.nn", call)
+    if call.batch_sizes is not None:
+        try:
+            read_packing(call.batch_sizes, call.x.shape[0])
+        except MalformedError as error:
+            return Explanation("torch.nn", str(error))
     return Explanation("fastrnn", f"{str(call.x.dtype).removeprefix('torch.')} on the CPU")
 
 

@@ -8,6 +8,8 @@ do not.
 
 from __future__ import annotations
 
+import functools
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -22,6 +24,8 @@ from torch.nn.utils.rnn import PackedSequence
 #   H 256, inference: 8 steps 0.99, 16 steps 1.57     training: 2 steps 0.92, 4 steps 1.28
 #   H 512, inference: 10 steps 0.80, 30 steps 1.37    training: 4 steps 0.96, 10 steps 1.94
 _BYTES_PER_STEP = 200_000, 1_000_000
+
+_CELLS = {"LSTM": nn.LSTMCell, "GRU": nn.GRUCell, "RNN": nn.RNNCell}
 
 _always = False
 
@@ -61,7 +65,12 @@ def sequence_call(module: Any, input: Any, hx: Any) -> Call | str:
     packed = isinstance(input, PackedSequence)
     x = input.data if packed else input
     weights = _parameters(module, module._flat_weights_names)
-    reason = _why_not(x, weights)
+    mode, directions = module.mode, 2 if module.bidirectional else 1
+    compiling = torch.compiler.is_compiling()
+    shapes, elements = (_shapes_of if compiling else _remembered)(
+        mode, module.input_size, module.hidden_size, module.num_layers, directions, module.bias
+    )
+    reason = _why_not(x, weights, shapes, compiling)
     if reason is not None:
         return reason
     dims = x.dim()
@@ -73,24 +82,25 @@ def sequence_call(module: Any, input: Any, hx: Any) -> Call | str:
     if x.shape[1 if batch_first else 0] == 0:
         return "the sequence is empty"
     batch_sizes, batch = None, None
-    stacked = module.num_layers * (2 if module.bidirectional else 1)
+    stacked = module.num_layers * directions
     shape: tuple[int, ...] = (stacked, module.hidden_size)
     if packed:
         batch_sizes, order = input.batch_sizes, input.sorted_indices
+        if batch_sizes.dtype is not torch.int64 or batch_sizes.dim() != 1:
+            return "batch_sizes are not integers [T]"
         batch = int(batch_sizes[0]) if order is None else order.shape[0]
         shape = (stacked, batch, module.hidden_size)
     elif dims == 3:
         shape = (stacked, x.shape[0 if batch_first else 1], module.hidden_size)
-    lstm = module.mode == "LSTM"
-    states = _states(x, hx, lstm, shape)
+    states = _states(x, hx, mode == "LSTM", shape)
     if isinstance(states, str):
         return states
-    if not (lstm or _always or torch.compiler.is_compiling()):
+    if not (mode == "LSTM" or _always or compiling):
         steps = x.shape[1 if batch_first else 0] if batch_sizes is None else batch_sizes.shape[0]
-        reason = _too_few(steps, weights, stacked)
+        reason = _too_few(steps, weights[0], elements / stacked)
         if reason is not None:
             return reason
-    return Call(x, batch_sizes, *states, weights, batch, module.mode.lower())
+    return Call(x, batch_sizes, *states, weights, batch, mode.lower())
 
 
 def cell_call(module: Any, input: Any, hx: Any) -> Call | str:
@@ -103,7 +113,9 @@ def cell_call(module: Any, input: Any, hx: Any) -> Call | str:
     """
     names = ["weight_ih", "weight_hh", "bias_ih", "bias_hh"]
     weights = _parameters(module, names if module.bias else names[:2])
-    reason = _why_not(input, weights)
+    mode = next(m for m, c in _CELLS.items() if isinstance(module, c))
+    shapes, _ = _shapes_of(mode, module.input_size, module.hidden_size, 1, 1, module.bias)
+    reason = _why_not(input, weights, shapes, torch.compiler.is_compiling())
     if reason is not None:
         return reason
     if input.dim() not in (1, 2):
@@ -130,7 +142,24 @@ def _parameters(module: nn.Module, names: list[str]) -> list[Tensor]:
     return [getattr(module, name) if (p := registered.get(name)) is None else p for name in names]
 
 
-def _why_not(x: Any, weights: list[Tensor]) -> str | None:
+def _shapes_of(
+    mode: str, input_size: int, hidden_size: int, num_layers: int, directions: int, bias: bool
+) -> tuple[list[tuple[int, ...]], int]:
+    """Return the shapes of all parameters in order, and how many numbers they are."""
+    rows, shapes = {"LSTM": 4, "GRU": 3}.get(mode, 1) * hidden_size, []
+    for layer in range(num_layers):
+        columns = directions * hidden_size if layer else input_size
+        one = [(rows, columns), (rows, hidden_size), *([(rows,), (rows,)] if bias else [])]
+        shapes += one * directions
+    return shapes, sum([math.prod(shape) for shape in shapes])
+
+
+_remembered = functools.lru_cache(_shapes_of)  # not for Dynamo, which warns of such functions
+
+
+def _why_not(
+    x: Any, weights: list[Tensor], shapes: list[tuple[int, ...]], compiling: bool
+) -> str | None:
     """Say what about the types, or the modes in force, fastrnn does not cover."""
     if not isinstance(x, Tensor):
         return f"the input is a {type(x).__name__}, not a tensor"
@@ -141,14 +170,15 @@ def _why_not(x: Any, weights: list[Tensor]) -> str | None:
         return f"the input is on the device {x.device}"
     if x.layout is not torch.strided or x.is_nested:
         return f"the input is {'nested' if x.is_nested else x.layout}"
-    compiling = torch.compiler.is_compiling()
     for weight in weights:
-        if type(weight) not in (Parameter, Tensor) and not compiling:
+        if type(weight) is not Parameter and type(weight) is not Tensor and not compiling:
             return f"a parameter is a {type(weight).__name__}"
         if weight.dtype is not dtype:
             return f"the input is {dtype}, a parameter {weight.dtype}"
         if not weight.is_cpu:
             return f"a parameter is on the device {weight.device}"
+    if [w.shape for w in weights] != shapes:
+        return f"the parameters do not have the shapes {', '.join(map(str, shapes))}"
     if torch.is_autocast_enabled("cpu"):
         return "autocast is on"
     if forward_ad._current_level >= 0:
@@ -162,11 +192,10 @@ def _why_not(x: Any, weights: list[Tensor]) -> str | None:
     return None
 
 
-def _too_few(steps: int, weights: list[Tensor], stacked: int) -> str | None:
+def _too_few(steps: int, weight: Tensor, elements: float) -> str | None:
     """Say that packing the weights of a layer is too much for so many steps."""
-    training = torch.is_grad_enabled() and weights[0].requires_grad
-    elements = sum([w.numel() for w in weights]) / stacked
-    if steps > 1 and elements * weights[0].itemsize <= steps * _BYTES_PER_STEP[training]:
+    training = torch.is_grad_enabled() and weight.requires_grad
+    if steps > 1 and elements * weight.itemsize <= steps * _BYTES_PER_STEP[training]:
         return None
     return f"in so few steps ({steps}) with weights of this size torch.nn is quicker"
 
