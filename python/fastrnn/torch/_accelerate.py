@@ -129,7 +129,8 @@ def restore(model: nn.Module) -> Report:
         reason = _own_code(module, BACK)
         if not reason:
             _set_class(module, BACK[type_before_parametrizations(module)])
-            vars(module).pop("recompute", None)
+            for name_of_ours in ("recompute", "recomputed"):
+                vars(module).pop(name_of_ours, None)
         (left if reason else swapped).append(Entry(name, _describe(module), reason))
     return Report(tuple(swapped), tuple(left))
 
@@ -170,7 +171,13 @@ def explain(module: nn.Module, input: Any, hx: Any = None) -> Explanation:
             read_packing(call.batch_sizes, call.x.shape[0])
         except MalformedError as error:
             return Explanation("torch.nn", str(error))
-    return Explanation("fastrnn", f"{str(call.x.dtype).removeprefix('torch.')} on the CPU")
+    reason = f"{str(call.x.dtype).removeprefix('torch.')} on the CPU"
+    mode = getattr(module, "recompute", "none")
+    if mode != "none":
+        reason += f', recompute="{mode}"'
+        if mode not in _memory.MODES and module.recomputed is not None:
+            reason += f', which took "{module.recomputed}" last'
+    return Explanation("fastrnn", reason)
 
 
 def _why_left(module: nn.Module) -> str:

@@ -58,7 +58,7 @@ def forward(
     dtype = sequence.dtype
     directions = 2 if bidirectional else 1
     hidden_size = weights[1].shape[1]
-    plan = _plan(
+    mode, plan = _plan(
         recompute if keep else "none",
         cell,
         dtype == np.float64,
@@ -93,26 +93,36 @@ def forward(
         kept = torch.from_numpy(np.empty(0, np.uint8))
     elif hold:
         arrays = sequence, output, parameters
-        kept = _kept.keep(plan, cache, arrays, _addresses(x, weights))
+        kept = _kept.keep(plan, cache, mode, arrays, _addresses(x, weights))
     else:
-        kept = _kept.keep(plan, cache)
+        kept = _kept.keep(plan, cache, mode)
     result = _as_given(output, batch_first)
     return result, torch.from_numpy(hn), torch.from_numpy(cn), kept
 
 
-def _plan(recompute: str, *arguments: Any) -> core.Plan:
+def _plan(recompute: str, *arguments: Any) -> tuple[str, core.Plan]:
     """Make the plan, and where it may keep less, choose what."""
     make: Callable[..., core.Plan] = core.Plan
     if recompute == "none":
-        return make(*arguments)
-    named = recompute in (*_memory.MODES, "auto")
-    request = _memory.parse(*((recompute, None) if named else (None, recompute)))
+        return recompute, make(*arguments)
 
     def prepare(mode: str) -> tuple[core.Plan, int]:
         plan = make(*arguments, mode)
         return plan, plan.cache_nbytes
 
-    return request.choose(prepare)[1]
+    return _request(recompute).choose(prepare)
+
+
+def _request(recompute: Any) -> _memory.Request:
+    if recompute in (*_memory.MODES, "auto"):
+        return _memory.parse(recompute, None)
+    try:
+        return _memory.parse(None, _memory.parse_bytes("recompute", str(recompute)))
+    except ValueError:
+        raise ValueError(
+            'recompute: expected "none", "gates", "checkpoint", "auto" or the most bytes, such as '
+            f'"512MB", got {recompute!r}'
+        ) from None
 
 
 def backward(

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from fastrnn.torch import _autograd, _dynamo
+from fastrnn._memory import MODES
+from fastrnn.torch import _autograd, _dynamo, _kept
 from fastrnn.torch._coverage import Call, cell_call, sequence_call
 from fastrnn.torch._packed import MalformedError
 
 __all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell"]
+
+_LOG = logging.getLogger("fastrnn")
 
 
 class Sequences(nn.RNNBase):
@@ -20,6 +24,8 @@ class Sequences(nn.RNNBase):
 
     recompute: str = "none"
     """What training does not keep: "none", "gates", "checkpoint", "auto", or a limit ("512MB")."""
+    recomputed: str | None = None
+    """What the last training pass ran with where ``recompute`` was set, outside compiled code."""
 
     def forward(self, input: Any, hx: Any = None) -> Any:
         call = sequence_call(self, input, hx)
@@ -61,7 +67,7 @@ class Sequences(nn.RNNBase):
         dropout, seed = 0.0, None
         if self.training and self.dropout > 0 and self.num_layers > 1:
             dropout, seed = self.dropout, torch.randint(2**62, (1,), device="cpu")
-        output, hn, cn, _ = _autograd.run(
+        output, hn, cn, cache = _autograd.run(
             call.x,
             call.batch_sizes,
             call.h0,
@@ -76,7 +82,19 @@ class Sequences(nn.RNNBase):
             dropout,
             recompute=self.recompute,
         )
+        if (self.recompute != "none" or self.recomputed) and not torch.compiler.is_compiling():
+            self._note(cache)
         return output, hn, cn
+
+    def _note(self, cache: Tensor) -> None:
+        """Say what "auto" or a limit took, once for every change."""
+        kept = _kept.find(cache) if type(cache) is Tensor else None
+        if kept is None or kept.mode == self.recomputed:
+            return
+        self.recomputed = kept.mode
+        if self.recompute not in MODES:
+            name, nbytes = f"{type(self).__name__}({self.extra_repr()})", kept.cache.nbytes
+            _LOG.info("%s: recompute=%r, which keeps %d bytes", name, kept.mode, nbytes)
 
     def _state(self, state: list[Tensor]) -> Tensor | tuple[Tensor, Tensor]:
         return (state[0], state[1]) if self.mode == "LSTM" else state[0]
