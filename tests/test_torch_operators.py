@@ -306,6 +306,29 @@ def test_a_profiler_sees_the_operators_and_changes_no_bit():
         assert all(map(torch.equal, a, e))
 
 
+@pytest.mark.parametrize("name", ["RNN", "GRU"])  # torch counts nothing of its LSTM on a CPU
+@pytest.mark.parametrize("case", ["x", "x, h0", "frozen", "packed"])
+def test_floating_point_operations_are_counted_as_torch_counts_its_own(name, case):
+    from torch.utils.flop_counter import FlopCounterMode
+
+    counts = []
+    for module in pair(name, 3, 5, num_layers=2, bidirectional=True):
+        x = torch.randn(4, 2, 3, requires_grad=case.startswith("x"))
+        hx = torch.randn(4, 2, 5, requires_grad=case == "x, h0")
+        if case == "packed":
+            x = torch.nn.utils.rnn.pack_sequence([torch.randn(4, 3), torch.randn(2, 3)])
+        if case == "frozen":
+            module.weight_hh_l0.requires_grad_(False)
+        with FlopCounterMode(display=False) as counter:
+            output = module(x, hx)[0]
+            counts.append([counter.get_total_flops()])
+            if case != "packed":  # torch leaves some products with zeros out, and counts others
+                output.sum().backward()
+                counts[-1].append(counter.get_total_flops())
+    assert counts[0] == counts[1]
+    assert counts[0][0] > 0
+
+
 class Logged(torch.Tensor):
     """A subclass that only watches."""
 
