@@ -12,9 +12,8 @@ from torch.nn.utils.parametrize import type_before_parametrizations
 
 from fastrnn import _memory
 from fastrnn._memory import MemoryLimit
-from fastrnn.torch._coverage import cell_call, sequence_call
+from fastrnn.torch._coverage import cell_call, mismatch, sequence_call
 from fastrnn.torch._modules import BACK, SWAPS, Sequences
-from fastrnn.torch._packed import MalformedError, read_packing
 
 _OURS: tuple[type[nn.Module], ...] = tuple(BACK)
 _SEQUENCES = (nn.RNN, nn.LSTM, nn.GRU)
@@ -166,11 +165,9 @@ def explain(module: nn.Module, input: Any, hx: Any = None) -> Explanation:
     call = prepare(module, input, hx)
     if isinstance(call, str):
         return Explanation("torch.nn", call)
-    if call.batch_sizes is not None:
-        try:
-            read_packing(call.batch_sizes, call.x.shape[0])
-        except MalformedError as error:
-            return Explanation("torch.nn", str(error))
+    wrong = mismatch(module, call)
+    if wrong is not None:
+        return Explanation("torch.nn", wrong)
     reason = f"{str(call.x.dtype).removeprefix('torch.')} on the CPU"
     mode = getattr(module, "recompute", "none")
     if mode != "none":

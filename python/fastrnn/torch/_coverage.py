@@ -8,8 +8,7 @@ do not.
 
 from __future__ import annotations
 
-import functools
-import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -18,6 +17,8 @@ from torch.autograd import forward_ad
 from torch.nn import Parameter
 from torch.nn.utils.rnn import PackedSequence
 
+from fastrnn.torch._packed import read_packing
+
 # A step of torch.nn's GRU or RNN costs as much as packing so many bytes of weights, without and
 # with gradients. Measured for the GRU on two cores of a Xeon with AVX-512, torch 2.13, B 1 (torch's
 # time by fastrnn's, which passes 1 between these rows):
@@ -25,7 +26,8 @@ from torch.nn.utils.rnn import PackedSequence
 #   H 512, inference: 10 steps 0.80, 30 steps 1.37    training: 4 steps 0.96, 10 steps 1.94
 _BYTES_PER_STEP = 200_000, 1_000_000
 
-_CELLS = {"LSTM": nn.LSTMCell, "GRU": nn.GRUCell, "RNN": nn.RNNCell}
+_GATES = {1: (nn.RNN, nn.RNNCell), 3: (nn.GRU, nn.GRUCell), 4: (nn.LSTM, nn.LSTMCell)}
+_SHAPES = "the parameters do not have the shapes that the module's sizes say"
 
 _always = False
 
@@ -65,14 +67,18 @@ def sequence_call(module: Any, input: Any, hx: Any) -> Call | str:
     packed = isinstance(input, PackedSequence)
     x = input.data if packed else input
     weights = _parameters(module, module._flat_weights_names)
-    mode, directions = module.mode, 2 if module.bidirectional else 1
     compiling = torch.compiler.is_compiling()
-    shapes, elements = (_shapes_of if compiling else _remembered)(
-        mode, module.input_size, module.hidden_size, module.num_layers, directions, module.bias
-    )
-    reason = _why_not(x, weights, shapes, compiling)
+    reason = _why_not(x, weights, compiling)
     if reason is not None:
         return reason
+    mode, stacked = module.mode, module.num_layers * (2 if module.bidirectional else 1)
+    # What else may be wrong with the shapes the core finds, which looks at them anyway.
+    if (
+        len(weights) != stacked * (4 if module.bias else 2)
+        or weights[1].shape[-1:] != (module.hidden_size,)
+        or (compiling and not _have_shapes(weights, module))
+    ):
+        return _SHAPES
     dims = x.dim()
     if dims != 2 and (packed or dims != 3):
         return f"the input has {dims} dimensions"
@@ -82,7 +88,6 @@ def sequence_call(module: Any, input: Any, hx: Any) -> Call | str:
     if x.shape[1 if batch_first else 0] == 0:
         return "the sequence is empty"
     batch_sizes, batch = None, None
-    stacked = module.num_layers * directions
     shape: tuple[int, ...] = (stacked, module.hidden_size)
     if packed:
         batch_sizes, order = input.batch_sizes, input.sorted_indices
@@ -97,7 +102,7 @@ def sequence_call(module: Any, input: Any, hx: Any) -> Call | str:
         return states
     if not (mode == "LSTM" or _always or compiling):
         steps = x.shape[1 if batch_first else 0] if batch_sizes is None else batch_sizes.shape[0]
-        reason = _too_few(steps, weights[0], elements / stacked)
+        reason = _too_few(steps, weights, stacked)
         if reason is not None:
             return reason
     return Call(x, batch_sizes, *states, weights, batch, mode.lower())
@@ -113,11 +118,11 @@ def cell_call(module: Any, input: Any, hx: Any) -> Call | str:
     """
     names = ["weight_ih", "weight_hh", "bias_ih", "bias_hh"]
     weights = _parameters(module, names if module.bias else names[:2])
-    mode = next(m for m, c in _CELLS.items() if isinstance(module, c))
-    shapes, _ = _shapes_of(mode, module.input_size, module.hidden_size, 1, 1, module.bias)
-    reason = _why_not(input, weights, shapes, torch.compiler.is_compiling())
+    reason = _why_not(input, weights, torch.compiler.is_compiling())
     if reason is not None:
         return reason
+    if not _have_shapes(weights, module):
+        return _SHAPES
     if input.dim() not in (1, 2):
         return f"the input has {input.dim()} dimensions"
     if input.shape[-1] != module.input_size:
@@ -142,24 +147,36 @@ def _parameters(module: nn.Module, names: list[str]) -> list[Tensor]:
     return [getattr(module, name) if (p := registered.get(name)) is None else p for name in names]
 
 
-def _shapes_of(
-    mode: str, input_size: int, hidden_size: int, num_layers: int, directions: int, bias: bool
-) -> tuple[list[tuple[int, ...]], int]:
-    """Return the shapes of all parameters in order, and how many numbers they are."""
-    rows, shapes = {"LSTM": 4, "GRU": 3}.get(mode, 1) * hidden_size, []
-    for layer in range(num_layers):
-        columns = directions * hidden_size if layer else input_size
-        one = [(rows, columns), (rows, hidden_size), *([(rows,), (rows,)] if bias else [])]
-        shapes += one * directions
-    return shapes, sum([math.prod(shape) for shape in shapes])
+def mismatch(module: Any, call: Call) -> str | None:
+    """Say what is wrong with a call that the core refuses, if torch.nn is to give the error."""
+    if not _have_shapes(call.weights, module):
+        return _SHAPES
+    if call.batch_sizes is not None:
+        try:
+            read_packing(call.batch_sizes, call.x.shape[0])
+        except ValueError as error:
+            return str(error)
+    return None
 
 
-_remembered = functools.lru_cache(_shapes_of)  # not for Dynamo, which warns of such functions
+def _have_shapes(weights: Sequence[Tensor], module: Any) -> bool:
+    """Whether the parameters are as large as the module's attributes say."""
+    size, layers, directions = module.hidden_size, 1, 1
+    if isinstance(module, nn.RNNBase):
+        layers, directions = module.num_layers, 2 if module.bidirectional else 1
+    rows = size * next(gates for gates, cells in _GATES.items() if isinstance(module, cells))
+    shapes: list[tuple[int, ...]] = []
+    for layer in range(layers):
+        columns = directions * size if layer else module.input_size
+        shapes += [
+            (rows, columns),
+            (rows, size),
+            *([(rows,)] * (2 if module.bias else 0)),
+        ] * directions
+    return [tuple(w.shape) for w in weights] == shapes
 
 
-def _why_not(
-    x: Any, weights: list[Tensor], shapes: list[tuple[int, ...]], compiling: bool
-) -> str | None:
+def _why_not(x: Any, weights: list[Tensor], compiling: bool) -> str | None:
     """Say what about the types, or the modes in force, fastrnn does not cover."""
     if not isinstance(x, Tensor):
         return f"the input is a {type(x).__name__}, not a tensor"
@@ -177,8 +194,6 @@ def _why_not(
             return f"the input is {dtype}, a parameter {weight.dtype}"
         if not weight.is_cpu:
             return f"a parameter is on the device {weight.device}"
-    if [w.shape for w in weights] != shapes:
-        return f"the parameters do not have the shapes {', '.join(map(str, shapes))}"
     if torch.is_autocast_enabled("cpu"):
         return "autocast is on"
     if forward_ad._current_level >= 0:
@@ -192,10 +207,11 @@ def _why_not(
     return None
 
 
-def _too_few(steps: int, weight: Tensor, elements: float) -> str | None:
+def _too_few(steps: int, weights: list[Tensor], stacked: int) -> str | None:
     """Say that packing the weights of a layer is too much for so many steps."""
-    training = torch.is_grad_enabled() and weight.requires_grad
-    if steps > 1 and elements * weight.itemsize <= steps * _BYTES_PER_STEP[training]:
+    training = torch.is_grad_enabled() and weights[0].requires_grad
+    elements = sum(map(Tensor.numel, weights)) / stacked
+    if steps > 1 and elements * weights[0].itemsize <= steps * _BYTES_PER_STEP[training]:
         return None
     return f"in so few steps ({steps}) with weights of this size torch.nn is quicker"
 

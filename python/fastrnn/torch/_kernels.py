@@ -226,7 +226,7 @@ class _Exported:
 def _view(tensor: Tensor) -> Array:
     """View a tensor, or copy one without memory as the core can read it."""
     address = tensor.data_ptr()
-    if not address or address % tensor.itemsize or tensor.is_neg():
+    if not address or (address & 7 and address % tensor.itemsize) or tensor.is_neg():
         copy: Array = tensor.clone().numpy(force=True)
         return copy
     # A view that is kept must not keep what made the tensor.

@@ -11,8 +11,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from fastrnn._memory import MODES
 from fastrnn.torch import _autograd, _dynamo, _kept
-from fastrnn.torch._coverage import Call, cell_call, sequence_call
-from fastrnn.torch._packed import MalformedError
+from fastrnn.torch._coverage import Call, cell_call, mismatch, sequence_call
 
 __all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell"]
 
@@ -33,26 +32,28 @@ class Sequences(nn.RNNBase):
             if torch.compiler.is_compiling() and self.mode == "LSTM" and _dynamo.must_break():
                 return self._by_torch(input, hx)
             return super().forward(input, hx)
-        if call.batch_sizes is not None:
-            return self._packed(input, hx, call)
-        if call.x.dim() == 2:
-            return self._unbatched(call)
-        output, *state = self._run(call, self.batch_first)
-        return output, self._state(state)
+        try:
+            if call.batch_sizes is not None:
+                return self._packed(input, call)
+            if call.x.dim() == 2:
+                return self._unbatched(call)
+            output, *state = self._run(call, self.batch_first)
+            return output, self._state(state)
+        except ValueError:
+            if mismatch(self, call) is None:
+                raise
+        return super().forward(input, hx)
 
     def _by_torch(self, input: Any, hx: Any) -> Any:
         """Do what torch.nn does; `_dynamo` leaves it out of graphs."""
         return super().forward(input, hx)
 
-    def _packed(self, input: PackedSequence, hx: Any, call: Call) -> tuple[PackedSequence, Any]:
+    def _packed(self, input: PackedSequence, call: Call) -> tuple[PackedSequence, Any]:
         order, back = input.sorted_indices, input.unsorted_indices
         if order is not None:
             h0, c0 = (s if s is None else s.index_select(1, order) for s in (call.h0, call.c0))
             call = call._replace(h0=h0, c0=c0)
-        try:
-            output, *state = self._run(call, False)
-        except MalformedError:  # the kernel reads the sizes anyway
-            return super().forward(input, hx)
+        output, *state = self._run(call, False)
         if back is not None:
             state = [s.index_select(1, back) if s.dim() == 3 else s for s in state]
         return PackedSequence(output, input.batch_sizes, order, back), self._state(state)

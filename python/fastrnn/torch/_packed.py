@@ -19,23 +19,19 @@ class Packing(NamedTuple):
     lengths: Integers | None  # [B], the longest first; None where all have every step
 
 
-class MalformedError(ValueError):
-    """A PackedSequence that `torch.nn.utils.rnn.pack_padded_sequence` does not make."""
-
-
 def read_packing(batch_sizes: Tensor, tokens: int) -> Packing:
     """Read a PackedSequence's ``batch_sizes`` [T].
 
     Raises
     ------
-    MalformedError
+    ValueError
         If they rise, are below 1 or do not add up to ``tokens``.
     """
     sizes = batch_sizes.contiguous().numpy()
     steps, batch = len(sizes), int(sizes[0]) if len(sizes) else 0
     lengths = np.empty(max(0, min(batch, tokens)), np.int64)
     if not core.packed_lengths(sizes, tokens, lengths):
-        raise MalformedError(
+        raise ValueError(
             f"batch_sizes: expected sizes of 1 or more that never rise and add up to {tokens}, "
             f"got {sizes.tolist()}"
         )
