@@ -52,6 +52,13 @@ def test_a_layer_that_recomputes_has_the_same_bits(cls, mode, sequences, mask):
     )
 
 
+def test_both_directions_say_what_they_ran_with():
+    layer = Bidirectional(LSTM(4, recompute="gates"))
+    assert layer.recomputed is None
+    layer(X, training=True)
+    assert layer.recomputed == "gates"
+
+
 def test_a_limit_picks_by_itself_and_says_what_it_picked(caplog):
     caplog.set_level(logging.INFO, "fastrnn")
     layer = LSTM(32, memory_limit="100 GB")

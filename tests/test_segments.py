@@ -205,8 +205,15 @@ def test_the_rows_of_continuous_batches_can_be_trained_as_whole_sequences(tmp_pa
             r"x: expected shape \(T, B, 3\), T >= 1",
         ),
         (dict(x=np.zeros((0, 4, 3), np.float32)), ValueError, "T >= 1"),
-        (dict(x=[1, 2]), TypeError, "x: expected an array or a function, got list"),
-        (dict(x=lambda a, b: None), ValueError, r"shape: expected \(T, B\) where x is a function"),
+        (dict(x=[1, 2]), TypeError, r"x: expected an array, or a function .* twice, got list"),
+        (dict(x=iter([1]), shape=(5, 4)), TypeError, "x: expected .* twice, got list_iterator"),
+        (dict(x=(a for a in "ab")), TypeError, "x: expected .* twice, got generator"),
+        (dict(x=len), ValueError, r"shape: expected \(T, B\), two ints, .*, got None"),
+        (dict(x=len, shape=300), ValueError, "shape: expected .*, got 300"),
+        (dict(x=len, shape=(300, 4.0)), ValueError, r"shape: expected .*, got \(300, 4.0\)"),
+        (dict(x=len, shape=(300, 4, 3)), ValueError, r"shape: expected .*, got \(300, 4, 3\)"),
+        (dict(x=len, shape=(0, 4)), ValueError, "shape: expected T >= 1"),
+        (dict(x=len, shape=(300, -1)), ValueError, "B >= 0"),
         (dict(shape=(5, 4)), ValueError, "shape: expected None where x is an array"),
         (dict(segment_steps=0), ValueError, "segment_steps: expected 1 or more"),
         (dict(segment_steps=5, memory_limit=5), ValueError, "memory_limit: expected None beside"),
@@ -221,6 +228,16 @@ def test_wrong_arguments_are_named(changes, error, message):
     arguments = dict(x=np.zeros((300, 4, 3), np.float32), weights=weights) | changes
     with pytest.raises(error, match=message):
         F.gru_segments(**arguments)
+
+
+def test_what_is_to_consume_must_be_a_function():
+    p = problem_of(Case("gru", dtype="float32"))
+    segments = F.gru_segments(p.x, p.weights)
+    with pytest.raises(TypeError, match=r"consume: expected a function \(start, array\), got 5"):
+        segments.forward(5)
+    segments.forward()
+    with pytest.raises(TypeError, match="consume: expected a function"):
+        segments.backward(consume=[])
 
 
 def test_two_directions_are_refused():
@@ -247,6 +264,50 @@ def test_what_functions_return_is_checked():
         gru(lambda a, b: p.x[a:b], lambda a, b, output: output[:-1])
     with pytest.raises(ValueError, match=r"doutput: expected shape \(300, 10, 7\), got \(1,"):
         gru(lambda a, b: p.x[a:b], p.doutput[:1])
+
+
+def test_what_a_function_does_to_an_output_is_an_error_and_never_a_wrong_gradient():
+    p = problem_of(Case("gru", T=300, B=10, dtype="float32"))
+    segments = F.gru_segments(p.x, p.weights, segment_steps=102)
+
+    def mse(start, stop, output):
+        output -= 1
+        return output
+
+    with pytest.raises(ValueError, match="read-only"):
+        segments.forward(lambda start, output: np.negative(output, out=output))
+    segments.forward()
+    for first in (0, 204):  # of a segment that is computed again, and of the last, which was kept
+        with pytest.raises(ValueError, match="read-only"):
+            segments.backward(lambda a, b, o, at=first: mse(a, b, o) if a == at else None)
+
+
+def test_an_input_function_may_fill_one_buffer_again_and_again():
+    p = problem_of(Case("lstm", T=300, B=10, dtype="float32"))
+    buffer = np.empty((102, *p.x.shape[1:]), np.float32)
+
+    def read(start, stop):
+        buffer[: stop - start] = p.x[start:stop]
+        return buffer[: stop - start]
+
+    class Slices:
+        shape = p.x.shape
+
+        def __getitem__(self, steps):
+            return read(steps.start, steps.stop)
+
+    def gradient(start, stop, output):
+        buffer[:] = 7  # scratch memory of the caller's
+        return output
+
+    def gradients(x, **options):
+        segments = F.lstm_segments(x, p.weights, segment_steps=102, **options)
+        segments.forward()
+        return [segments.backward(gradient)[1] for _ in range(2)]
+
+    expected = gradients(p.x)[0]
+    for found in (*gradients(read, shape=(300, 10)), *gradients(Slices())):
+        assert all(d.tobytes() == expected[name].tobytes() for name, d in found.items())
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")

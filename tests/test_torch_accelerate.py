@@ -1,6 +1,7 @@
 """accelerate, restore and explain."""
 
 import copy
+import functools
 
 import pytest
 
@@ -112,6 +113,28 @@ def test_restore_leaves_a_subclass_of_ours_and_says_so():
 
     report = restore(nn.Sequential(Encoder(2, 2)))
     assert "is of a class of its own" in report.left[0].reason
+
+
+def wrap(module):
+    """Replace a module's forward on the instance, as libraries that move weights about do."""
+    module.forward = functools.partial(lambda old, *args: old(*args), module.forward)
+
+
+def test_a_forward_that_was_replaced_is_left_before_and_after():
+    x, reason = torch.randn(4, 2, 8), "has a forward of its own, set on the instance"
+    model = nn.Sequential(nn.LSTM(8, 8))
+    wrap(model[0])
+    assert [entry.reason for entry in accelerate(model).left] == [reason]
+    assert type(model[0]) is nn.LSTM
+    del model[0].forward
+    assert accelerate(model).swapped
+    wrap(model[0])
+    assert explain(model[0], x) == ("unknown", reason)
+    assert [entry.reason for entry in restore(model).left] == [reason]
+    model(x)
+    del model[0].forward
+    assert explain(model[0], x).path == "fastrnn"
+    assert restore(model).swapped
 
 
 @pytest.mark.skipif(

@@ -121,6 +121,47 @@ def test_torch_fx_records_a_call_as_one_node(name):
     assert [node.op for node in traced.graph.nodes] == ["placeholder", "call_module", "output"]
 
 
+@pytest.mark.parametrize("name", ["LSTM", "GRU", "GRUCell"])
+def test_torch_fx_records_a_call_of_constants_too(name):
+    """A result that is computed while tracing would not follow the parameters."""
+    theirs, ours = pair(name, I, H)
+    x = torch.randn(B, I) if name in CELLS else torch.randn(T, B, I)
+
+    class Model(nn.Module):
+        def __init__(self, layer):
+            super().__init__()
+            self.layer = layer
+            self.register_buffer("x", x)
+
+        def forward(self, *hx):
+            return self.layer(self.x, *hx)
+
+    class OnlyState(Model):
+        def forward(self, hx):
+            return super().forward(hx)
+
+    class Constants(Model):
+        def forward(self):
+            return super().forward()
+
+    for model in (OnlyState, Constants):
+        graphs = [torch.fx.symbolic_trace(model(layer)) for layer in (theirs, ours)]
+        assert graphs[0].code == graphs[1].code
+        assert "call_module" in [node.op for node in graphs[1].graph.nodes]
+
+
+def test_torch_fx_refuses_a_subclass_as_it_does_one_of_torch_nns():
+    for base in (nn.GRU, fastrnn.torch.GRU):
+
+        class Doubling(base):
+            def forward(self, x, hx=None):
+                output, state = super().forward(x, hx)
+                return output * 2, state
+
+        with pytest.raises(torch.fx.proxy.TraceError):
+            torch.fx.symbolic_trace(nn.Sequential(Doubling(I, H)))
+
+
 def test_a_model_compiled_before_it_is_accelerated_uses_fastrnn():
     model = nn.Sequential(nn.GRU(I, H, num_layers=2))
     compiled = torch.compile(model, backend="eager")
@@ -159,6 +200,27 @@ def test_torch_nns_own_modules_still_break_the_graph():
     """Dynamo's option is set for our modules alone."""
     with pytest.raises(torch._dynamo.exc.Unsupported):
         torch.compile(nn.LSTM(I, H), fullgraph=True, backend="eager")(torch.randn(T, B, I))
+
+
+@pytest.mark.parametrize("autocast", [True, False])
+def test_a_compiled_lstm_trains_in_bfloat16_as_torch_nns_does(autocast):
+    gradients = []
+    for layer in pair("LSTM", I, H, num_layers=2):
+        model = nn.Sequential(layer).to(torch.float32 if autocast else torch.bfloat16)
+        x = torch.ones(T, B, I, dtype=model[0].weight_ih_l0.dtype)
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            output = torch.compile(model, backend="aot_eager")(x)[0]
+        assert output.dtype == torch.bfloat16
+        gradients.append(torch.autograd.grad(output.float().square().sum(), model.parameters()))
+    assert all(map(torch.equal, *gradients))
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_an_lstm_in_bfloat16_can_be_exported(strict):
+    layer = fastrnn.torch.LSTM(I, H).bfloat16()
+    x = torch.ones(T, B, I, dtype=torch.bfloat16)
+    program = torch.export.export(layer, (x,), strict=strict)
+    assert torch.equal(program.module()(x)[0], layer(x)[0])
 
 
 @pytest.mark.parametrize("first", ["torch._dynamo", "fastrnn.torch"])

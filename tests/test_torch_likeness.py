@@ -211,7 +211,7 @@ def test_forward_mode_differentiation_goes_to_torch_nn():
 @pytest.mark.filterwarnings("ignore")  # TorchScript is deprecated
 def test_torchscript_gets_torch_nns_operators():
     _, ours = pair("LSTM", I, H)
-    model, x = torch.nn.ModuleList([ours]), torch.randn(T, B, I)
+    x = torch.randn(T, B, I)
     expected = ours(x)[0].detach()
     traced = torch.jit.trace(ours, x)
     assert "fastrnn::" not in str(traced.inlined_graph)
@@ -219,7 +219,40 @@ def test_torchscript_gets_torch_nns_operators():
     scripted = torch.jit.script(torch.nn.Sequential(ours))
     assert_agree([scripted(x)[0].detach()], [expected])
     assert scripted.state_dict()["0.weight_hh_l0"].data_ptr() == ours.weight_hh_l0.data_ptr()
-    assert type(model[0]) is fastrnn.torch.LSTM
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_torchscript_leaves_the_model_as_it_is():
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = torch.nn.Sequential(fastrnn.torch.GRU(I, I))
+            self.again, self.plain, self.nothing = self.inner[0], torch.nn.Linear(I, I), None
+
+        def forward(self, x: torch.Tensor):
+            return self.plain(self.again(self.inner(x)[0])[0])
+
+    model = Model()
+    modules, x = list(model.modules()), torch.randn(T, B, I)
+    for _ in range(2):
+        scripted = torch.jit.script(model)
+        assert "fastrnn" not in str(scripted.inlined_graph)
+        assert_agree([scripted(x).detach()], [model(x).detach()])
+        assert all(a is b for a, b in zip(model.modules(), modules, strict=True))
+        assert type(model.inner[0]) is fastrnn.torch.GRU
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_torchscript_refuses_a_subclass_as_it_does_one_of_torch_nns():
+    for base in (torch.nn.GRU, fastrnn.torch.GRU):
+
+        class Doubling(base):
+            def forward(self, x, hx=None):
+                output, state = super().forward(x, hx)
+                return output * 2, state
+
+        with pytest.raises(RuntimeError):
+            torch.jit.script(torch.nn.Sequential(Doubling(I, H)))
 
 
 @pytest.mark.parametrize("name", ["RNN", "GRU"])

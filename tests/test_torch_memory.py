@@ -10,7 +10,7 @@ from torch import nn  # noqa: E402
 from torch.nn.utils.rnn import pack_padded_sequence  # noqa: E402
 
 import fastrnn.torch  # noqa: E402
-from fastrnn.torch import _kernels, accelerate, restore  # noqa: E402
+from fastrnn.torch import _kernels, accelerate, explain, restore  # noqa: E402
 
 modes = pytest.mark.parametrize("mode", ["gates", "checkpoint", "auto", "400kB"])
 CLASSES = {
@@ -78,10 +78,41 @@ def test_accelerate_sets_it_and_restore_takes_it_away():
 def test_a_wrong_mode_is_named_when_it_is_used():
     module = CLASSES["GRU"]()
     module.recompute = "much"
-    with pytest.raises(ValueError, match=r"memory_limit: expected bytes.*'much'"):
+    with pytest.raises(ValueError, match=r"recompute: expected .*'much'"):
         module(torch.randn(3, 2, 5))
     with torch.no_grad():  # where nothing is kept, nothing is asked
         module(torch.randn(3, 2, 5))
+
+
+def test_what_a_limit_takes_is_logged_at_a_change_and_named(caplog):
+    module = CLASSES["GRU"]()
+    long, short = torch.randn(700, 3, 5), torch.randn(70, 3, 5)
+    module(long)
+    assert module.recomputed is None
+    module.recompute = "400kB"
+    assert explain(module, short).reason == 'float32 on the CPU, recompute="400kB"'
+    with caplog.at_level("INFO", "fastrnn"):
+        for x, mode in ((short, "none"), (long, "gates"), (long, "gates"), (short, "none")):
+            module(x)
+            assert module.recomputed == mode
+            assert explain(module, x).reason.endswith(
+                f'recompute="400kB", which took "{mode}" last'
+            )
+        module.recompute = "gates"
+        module(short)
+    assert module.recomputed == "gates"
+    assert explain(module, short).reason == 'float32 on the CPU, recompute="gates"'
+    found = [record.getMessage() for record in caplog.records]
+    assert [text.removesuffix(" bytes").rpartition(" ")[0] for text in found] == [
+        "GRU(5, 20, num_layers=2): recompute='none', which keeps",
+        "GRU(5, 20, num_layers=2): recompute='gates', which keeps",
+        "GRU(5, 20, num_layers=2): recompute='none', which keeps",
+    ]
+    with torch.no_grad():
+        module(long)
+    assert module.recomputed == "gates"
+    restore(module)
+    assert not hasattr(module, "recomputed")
 
 
 def test_a_compiled_model_recomputes_too(modes_run):

@@ -307,6 +307,40 @@ def test_a_wrong_call_raises_torch_nns_error(name, num_layers):
         assert errors[0] == errors[1], what
 
 
+def weight_of(name, *shape):
+    return lambda module: setattr(module, name, torch.nn.Parameter(torch.ones(shape)))
+
+
+def attribute(name, value):
+    return lambda module: setattr(module, name, value)
+
+
+CHANGED = {
+    "hidden_size": attribute("hidden_size", H + 1),
+    "num_layers": attribute("num_layers", 1),
+    "bidirectional": attribute("bidirectional", True),
+    "bias": attribute("bias", False),
+    "rows": weight_of("weight_ih_l0", 3 * H + 1, I),
+    "columns": weight_of("weight_hh_l0", 3 * H, H + 1),
+    "upper layer": weight_of("weight_ih_l1", 3 * H, I),
+    "rank": weight_of("weight_ih_l0", 3 * H * I),
+    "bias of one": weight_of("bias_ih_l0", 1),
+}
+
+
+@pytest.mark.parametrize("change", CHANGED.values(), ids=CHANGED)
+def test_weights_that_are_not_as_the_module_says_are_torch_nns_business(change):
+    answers, x = [], torch.randn(T, B, I)
+    for module in pair("GRU", I, H, num_layers=2):
+        change(module)
+        try:
+            answers.append(module(x)[0].tolist())
+        except RuntimeError as error:
+            answers.append(str(error))
+    assert answers[0] == answers[1]
+    assert explain(module, x).reason.startswith("the parameters do not have the shapes")
+
+
 # ---- dropout between layers ----------------------------------------------------------------------
 
 

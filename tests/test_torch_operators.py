@@ -306,6 +306,29 @@ def test_a_profiler_sees_the_operators_and_changes_no_bit():
         assert all(map(torch.equal, a, e))
 
 
+@pytest.mark.parametrize("name", ["RNN", "GRU"])  # torch counts nothing of its LSTM on a CPU
+@pytest.mark.parametrize("case", ["x", "x, h0", "frozen", "packed"])
+def test_floating_point_operations_are_counted_as_torch_counts_its_own(name, case):
+    from torch.utils.flop_counter import FlopCounterMode
+
+    counts = []
+    for module in pair(name, 3, 5, num_layers=2, bidirectional=True):
+        x = torch.randn(4, 2, 3, requires_grad=case.startswith("x"))
+        hx = torch.randn(4, 2, 5, requires_grad=case == "x, h0")
+        if case == "packed":
+            x = torch.nn.utils.rnn.pack_sequence([torch.randn(4, 3), torch.randn(2, 3)])
+        if case == "frozen":
+            module.weight_hh_l0.requires_grad_(False)
+        with FlopCounterMode(display=False) as counter:
+            output = module(x, hx)[0]
+            counts.append([counter.get_total_flops()])
+            if case != "packed":  # torch leaves some products with zeros out, and counts others
+                output.sum().backward()
+                counts[-1].append(counter.get_total_flops())
+    assert counts[0] == counts[1]
+    assert counts[0][0] > 0
+
+
 class Logged(torch.Tensor):
     """A subclass that only watches."""
 
@@ -318,6 +341,76 @@ def test_unusual_tensors_take_the_way_through_the_dispatcher(change):
     assert type(output) is type(change(x))
     plain = ours(change(x).as_subclass(torch.Tensor).resolve_neg())[0]
     assert torch.equal(output.as_subclass(torch.Tensor), plain)
+
+
+SPECIAL = {
+    "negated": lambda t: torch._neg_view(-t),
+    "zeros without memory": lambda t: torch._efficientzerotensor(t.shape),
+    "misaligned": lambda t: misaligned(t),
+}
+
+
+def misaligned(tensor):
+    memory = bytearray(1 + tensor.numel() * tensor.itemsize)
+    twin = torch.frombuffer(memory, dtype=tensor.dtype, offset=1).view(tensor.shape)
+    return twin.copy_(tensor)
+
+
+@pytest.mark.parametrize("special", SPECIAL.values(), ids=SPECIAL)
+@pytest.mark.parametrize("grad", [True, False])
+@pytest.mark.parametrize("where", ["input", "state", "weight", "parameter"])
+def test_special_tensors_are_what_they_stand_for(where, grad, special):
+    _, ours = pair("LSTM", 3, 5)
+    answers = []
+    for change in (special, lambda t: special(t).resolve_neg() + 0):
+        x, h, weight = torch.ones(4, 2, 3), torch.ones(1, 2, 5), ours.weight_hh_l0.detach()
+        x = change(x) if where == "input" else x
+        h = change(h) if where == "state" else h
+        weight = change(weight) if where in ("weight", "parameter") else weight
+        if where == "parameter":
+            weight = torch.nn.Parameter(weight)
+        with torch.set_grad_enabled(grad):
+            call = torch.func.functional_call
+            output = call(ours, {"weight_hh_l0": weight}, (x, (h, torch.ones(1, 2, 5))))[0]
+        answers.append([output.detach()])
+        if grad:
+            answers[-1].append(torch.autograd.grad(output.sum(), ours.weight_ih_l0)[0])
+    assert all(map(torch.equal, *answers))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_state_or_weight_of_a_subclass_has_its_say():
+    from torch.testing._internal.two_tensor import TwoTensor
+
+    def two(shape):
+        return TwoTensor(torch.ones(shape), torch.zeros(shape))
+
+    theirs, ours = pair("GRU", 3, 5)
+    x = torch.randn(4, 2, 3)
+    assert type(ours(x, torch.ones(1, 2, 5).as_subclass(Logged))[0]) is Logged
+    for arguments in (({}, (x, two((1, 2, 5)))), ({"weight_hh_l0": two((15, 5))}, (x,))):
+        with torch.no_grad():
+            expected, found = (
+                torch.func.functional_call(module, *arguments)[0] for module in (theirs, ours)
+            )
+        assert_agree([found.a, found.b], [expected.a, expected.b])
+
+
+def test_the_memory_of_arguments_can_be_resized_after_a_call():
+    """As sharded training does with the weights between the passes, to make them anew elsewhere."""
+    _, ours = pair("GRU", 3, 5)
+    x = torch.randn(4, 2, 3)
+    expected = torch.autograd.grad(ours(x)[0].sum(), ours.parameters())
+    output, moved = ours(x)[0], []
+    for tensor in (x, *ours.parameters()):
+        storage, values = tensor.untyped_storage(), tensor.detach().clone()
+        size = storage.nbytes()
+        storage.resize_(0)
+        moved.append(torch.full((size,), 7, dtype=torch.uint8))  # who else gets the memory
+        storage.resize_(size)
+        tensor.data.copy_(values)
+    assert all(map(torch.equal, torch.autograd.grad(output.sum(), ours.parameters()), expected))
+    assert x.resize_(8, 2, 3).shape == (8, 2, 3)
 
 
 def test_other_modes_see_the_operator():

@@ -117,3 +117,32 @@ def test_a_state_of_the_wrong_shape_is_torch_nns_error(name):
             module(given, state)
         messages.append(str(error.value))
     assert messages[0] == messages[1]
+
+
+@pytest.mark.parametrize(
+    "batch_sizes",
+    [
+        torch.tensor([2, 3, 2]),
+        torch.tensor([3, 2, 0, 2]),
+        torch.tensor([3, 2, 2, 0]),
+        torch.tensor([0, 3, 4]),
+        torch.tensor([3, -1, 5]),
+        torch.tensor([3, 2, 3]),
+        torch.tensor([3, 2]),
+        torch.tensor([3, 2, 2], dtype=torch.int32),
+        torch.tensor([3.0, 2.0, 2.0]),
+        torch.tensor([[3, 2, 2]]),
+    ],
+    ids=lambda sizes: str(sizes.tolist()),
+)
+def test_malformed_batch_sizes_are_torch_nns_business(batch_sizes):
+    packed, answers = PackedSequence(torch.randn(7, 4), batch_sizes), []
+    for module in pair("GRU", 4, 5):
+        try:
+            with always_fastrnn():
+                answers.append(module(packed)[0].data.tolist())
+        except (RuntimeError, TypeError) as error:
+            answers.append(str(error))
+    assert answers[0] == answers[1]
+    with always_fastrnn():
+        assert explain(module, packed).path == "torch.nn"

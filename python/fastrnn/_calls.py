@@ -17,8 +17,9 @@ from fastrnn._typing import Array, Floating
 class Cache:
     """What a forward pass keeps for its backward pass; it can be used more than once.
 
-    It refers to x, the weights and the output, which must not change in between; the output is
-    therefore returned read-only. Its memory is freed, for the next call, with the object.
+    It refers to x, the initial state, the weights and the output, which must not change in between;
+    the output is therefore returned read-only. Its memory is freed, for the next call, with the
+    object.
     """
 
     _kept: tuple[core.Plan, core.Cache] | _segments.Segments
@@ -34,7 +35,7 @@ class Cache:
 
     @property
     def nbytes(self) -> int:
-        """The bytes that it holds beyond x, the weights and the output that was returned."""
+        """The bytes that it holds beyond what goes in and the output that was returned."""
         if isinstance(self._kept, _segments.Segments):
             return self._kept.nbytes
         inner = 0 if self._output_returned or self._output is None else self._output.nbytes

@@ -9,6 +9,7 @@ begin where the core begins a chunk of its sums, so the results are those of one
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple, SupportsIndex
 
@@ -22,6 +23,8 @@ Read = Callable[[int, int], Array]
 """(start, stop) to the steps start .. stop - 1 of an array over all of time."""
 Gradient = Callable[[int, int, Array], Array | None]
 """(start, stop, output of these steps) to the gradient of the loss by them."""
+Consume = Callable[[int, Array], object]
+"""(start, array): takes some steps of an array, the first of which is ``start``."""
 
 CHUNKS = 8
 """Chunks of 1,024 tokens in a segment, unless memory is short: packing the weights anew for each
@@ -101,6 +104,7 @@ class Segments:
     """A stack of recurrent layers over sequences longer than memory, segment by segment.
 
     What `fastrnn.functional.lstm_segments` and its like return; call `forward`, then `backward`.
+    It refers to x, the initial state and the weights, which must not change in between.
 
     Attributes
     ----------
@@ -135,26 +139,21 @@ class Segments:
 
     # ---- what users call -------------------------------------------------------------------------
 
-    def forward(self, consume: Callable[[int, Array], object] | None = None) -> Any:
+    def forward(self, consume: Consume | None = None) -> Any:
         """Run over the sequences and keep the state that each segment begins with.
 
         Parameters
         ----------
         consume : function (start, output), optional
             Called with each segment's output [t, B, H], in the order of time; ``start`` is its
-            first step. The array is the function's to keep.
+            first step. The array may be kept; it is read-only, as `backward` reads the last one.
 
         Returns
         -------
         array or pair of arrays, each [num_layers, B, H]
             The final state: h, for the LSTM (h, c).
         """
-
-        def after(start: int, output: Array) -> None:
-            if consume is not None:
-                consume(start, output)
-
-        hn, cn = self.run(None, after)
+        hn, cn = self.run(None, _consumer(consume))
         return hn if cn is None else (hn, cn)
 
     def backward(
@@ -162,7 +161,7 @@ class Segments:
         doutput: Gradient | Array | None = None,
         dstate: Any = None,
         *,
-        consume: Callable[[int, Array], object] | None = None,
+        consume: Consume | None = None,
     ) -> tuple[Any, dict[str, Array]]:
         """Compute the gradients, from the last segment to the first.
 
@@ -170,12 +169,12 @@ class Segments:
         ----------
         doutput : function (start, stop, output), array [T, B, H], or None
             The loss's gradient by the outputs of the steps start .. stop - 1, [stop - start, B, H]
-            or None for zeros; a function gets these outputs, computed again.
+            or None for zeros; a function gets these outputs, computed again and read-only.
         dstate : array, or pair of arrays or None, optional
             By the final h, for the LSTM (h, c), each [num_layers, B, H].
         consume : function (start, dx), optional
-            Called with each segment's gradient of x, [t, B, I], the last segment first; without it
-            dx is not computed.
+            Called with each segment's gradient of x, [t, B, I], the last segment first, an array
+            that is the function's own; without it dx is not computed.
 
         Returns
         -------
@@ -188,7 +187,7 @@ class Segments:
         dhn, dcn = _stack.parse_state(dstate, stack, batch, False, prefix="d", suffix="n")
         gradient = _gradient_reader(doutput, self._options)
         dx = None
-        if consume is not None:
+        if _consumer(consume) is not None:
 
             def dx(start: int, stop: int) -> Array:
                 return np.empty((stop - start, batch, stack.input_size), stack.dtype)
@@ -200,9 +199,7 @@ class Segments:
 
     # ---- what they do ----------------------------------------------------------------------------
 
-    def run(
-        self, out: Read | None, after: Callable[[int, Array], None] | None = None
-    ) -> tuple[Array, Array | None]:
+    def run(self, out: Read | None, after: Consume | None = None) -> tuple[Array, Array | None]:
         """Run forward, the output of steps a .. b - 1 written to ``out(a, b)``."""
         stack = self._options.stack
         self._packed = core.pack_weights(self._options.plan(0, 1), stack.arrays)
@@ -219,6 +216,8 @@ class Segments:
                 else self._options.forward_plan(start, stop)
             )
             state, kept = self._step(plan, x, state, output)
+            if out is None:
+                output.flags.writeable = False
             if last and kept is not None:
                 self._last = x, output, plan, kept
             if after is not None:
@@ -233,7 +232,7 @@ class Segments:
         dstate: tuple[Floating | None, Floating | None],
         dweights: list[Array | None],
         dx: Read | None,
-        after: Callable[[int, Array], object] | None = None,
+        after: Consume | None = None,
     ) -> tuple[Array, Array | None]:
         """Run backward, the gradient of x written to ``dx(a, b)``; return those of the state."""
         if not self._states:
@@ -248,6 +247,7 @@ class Segments:
                 x, output = self._read(start, stop), self._empty_output(start, stop)
                 plan = o.plan(start, stop, self._size.recompute)
                 _, cache = self._step(plan, x, (h0, c0), output)
+                output.flags.writeable = False
                 assert cache is not None
                 kept = cache
             part = None if dx is None else dx(start, stop)
@@ -332,18 +332,51 @@ def _reader(
 ) -> tuple[Read, tuple[int, int]]:
     """Return how to read x and its (T, B)."""
     if callable(x):
-        if shape is None or len(shape) != 2:
-            raise ValueError(f"shape: expected (T, B) where x is a function, got {shape!r}")
-        steps, batch = _check.positive_int("shape", shape[0]), shape[1]
-        return x, (steps, batch)
-    if shape is not None:
-        raise ValueError(f"shape: expected None where x is an array, got {shape!r}")
+        return _owned(x), _function_shape(shape)
     found = getattr(x, "shape", None)
     if found is None or not hasattr(x, "__getitem__"):
-        raise TypeError(f"x: expected an array or a function, got {type(x).__name__}")
+        raise TypeError(
+            "x: expected an array, or a function (start, stop), since each segment is asked for "
+            f"twice, got {type(x).__name__}"
+        )
+    if shape is not None:
+        raise ValueError(f"shape: expected None where x is an array, got {shape!r}")
     if len(found) != 3 or found[2] != stack.input_size or found[0] < 1:
         raise ValueError(f"x: expected shape (T, B, {stack.input_size}), T >= 1, got {found}")
-    return lambda start, stop: x[start:stop], (int(found[0]), int(found[1]))
+
+    def read(start: int, stop: int) -> Any:
+        return x[start:stop]
+
+    kept = isinstance(x, np.ndarray)
+    return read if kept else _owned(read), (int(found[0]), int(found[1]))
+
+
+def _function_shape(shape: Any) -> tuple[int, int]:
+    try:
+        steps, batch = (operator.index(size) for size in shape)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"shape: expected (T, B), two ints, where x is a function, got {shape!r}"
+        ) from None
+    if steps < 1 or batch < 0:
+        raise ValueError(f"shape: expected T >= 1 and B >= 0, got {shape!r}")
+    return steps, batch
+
+
+def _owned(read: Read) -> Read:
+    """Copy what is read: who makes it may fill one buffer again and again."""
+
+    def copy(start: int, stop: int) -> Any:
+        part = read(start, stop)
+        return part.copy() if isinstance(part, np.ndarray) else part
+
+    return copy
+
+
+def _consumer(consume: object) -> Any:
+    if consume is not None and not callable(consume):
+        raise TypeError(f"consume: expected a function (start, array), got {consume!r}")
+    return consume
 
 
 def _gradient_reader(doutput: Any, options: Options) -> Gradient:

@@ -103,6 +103,11 @@ class Bidirectional(Layer):
         return ops.merge_forward(self.merge_mode, y)
 
     @property
+    def recomputed(self) -> str | None:
+        """What the last training pass ran with, as of a `RecurrentLayer`."""
+        return self.layer.recomputed
+
+    @property
     def initial_state_gradients(self) -> tuple[Floating, ...] | None:
         """Those that the last `backward` found, as of a `RecurrentLayer`."""
         return self.layer.initial_state_gradients

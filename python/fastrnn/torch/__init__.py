@@ -10,7 +10,7 @@ from fastrnn._extras import require as _require
 
 _require("torch", "torch")
 
-from fastrnn.torch import _dynamo, _modules, _operators
+from fastrnn.torch import _dynamo, _modules, _operators, _tracing
 from fastrnn.torch._accelerate import Entry, Explanation, Report, accelerate, explain, restore
 from fastrnn.torch._coverage import always
 from fastrnn.torch._modules import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
@@ -33,3 +33,5 @@ __all__ = [
 
 _dynamo.trace_into(_modules.Sequences)
 _dynamo.tell_cached_code_apart(_operators.SCHEMAS)
+_tracing.script_as(_modules.BACK)
+_tracing.record_as_nodes(_modules.BACK)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -11,12 +12,12 @@ from torch.nn.utils.parametrize import type_before_parametrizations
 
 from fastrnn import _memory
 from fastrnn._memory import MemoryLimit
-from fastrnn.torch._coverage import cell_call, sequence_call
-from fastrnn.torch._modules import SWAPS, Sequences
+from fastrnn.torch._coverage import cell_call, mismatch, sequence_call
+from fastrnn.torch._modules import BACK, SWAPS, Sequences
 
-_BACK = {ours: theirs for theirs, ours in SWAPS.items()}
-_OURS: tuple[type[nn.Module], ...] = tuple(_BACK)
+_OURS: tuple[type[nn.Module], ...] = tuple(BACK)
 _SEQUENCES = (nn.RNN, nn.LSTM, nn.GRU)
+_REPLACED = "has a forward of its own, set on the instance"
 _NAMES = {cls.__name__ for cls in SWAPS}
 
 
@@ -51,7 +52,7 @@ class Report:
 class Explanation(NamedTuple):
     """Which implementation a call takes, and why."""
 
-    path: str  # "fastrnn" or "torch.nn"
+    path: str  # "fastrnn" or "torch.nn"; "unknown" where the module's forward was replaced
     reason: str
 
     def __str__(self) -> str:
@@ -117,22 +118,19 @@ def restore(model: nn.Module) -> Report:
     Returns
     -------
     Report
-        What was swapped back, and which subclasses of fastrnn's were left.
+        What was swapped back, and what was left and why.
     """
     swapped: list[Entry] = []
     left: list[Entry] = []
     for name, module in model.named_modules():
         if not isinstance(module, _OURS):
             continue
-        back = _BACK.get(type_before_parametrizations(module))
-        if back is None:
-            left.append(
-                Entry(name, _describe(module), f"is of a class of its own, {_spell(module)}")
-            )
-        else:
-            _set_class(module, back)
-            vars(module).pop("recompute", None)
-            swapped.append(Entry(name, _describe(module), ""))
+        reason = _own_code(module, BACK)
+        if not reason:
+            _set_class(module, BACK[type_before_parametrizations(module)])
+            for name_of_ours in ("recompute", "recomputed"):
+                vars(module).pop(name_of_ours, None)
+        (left if reason else swapped).append(Entry(name, _describe(module), reason))
     return Report(tuple(swapped), tuple(left))
 
 
@@ -161,19 +159,31 @@ def explain(module: nn.Module, input: Any, hx: Any = None) -> Explanation:
                 "torch.nn", f"it is a {_spell(module)}, see fastrnn.torch.accelerate"
             )
         raise TypeError(f"module: expected a recurrent module, got {_spell(module)}")
+    if "forward" in vars(module):
+        return Explanation("unknown", _REPLACED)
     prepare = sequence_call if isinstance(module, _SEQUENCES) else cell_call
     call = prepare(module, input, hx)
     if isinstance(call, str):
         return Explanation("torch.nn", call)
-    return Explanation("fastrnn", f"{str(call.x.dtype).removeprefix('torch.')} on the CPU")
+    wrong = mismatch(module, call)
+    if wrong is not None:
+        return Explanation("torch.nn", wrong)
+    reason = f"{str(call.x.dtype).removeprefix('torch.')} on the CPU"
+    mode = getattr(module, "recompute", "none")
+    if mode != "none":
+        reason += f', recompute="{mode}"'
+        if mode not in _memory.MODES and module.recomputed is not None:
+            reason += f', which took "{module.recomputed}" last'
+    return Explanation("fastrnn", reason)
 
 
 def _why_left(module: nn.Module) -> str:
     cls = type_before_parametrizations(module)
-    if cls in _BACK:
+    if cls in BACK:
         return "is fastrnn's already"
-    if cls not in SWAPS:
-        return f"is of a class of its own, {_spell(module)}"
+    reason = _own_code(module, SWAPS)
+    if reason:
+        return reason
     if not isinstance(module, _SEQUENCES):
         return "in a single step torch.nn is quicker"
     if module.proj_size > 0:
@@ -184,6 +194,13 @@ def _why_left(module: nn.Module) -> str:
         if parameter.dtype not in (torch.float32, torch.float64):
             return f"is {parameter.dtype}, not float32 or float64"
     return ""
+
+
+def _own_code(module: nn.Module, classes: Container[type[nn.Module]]) -> str:
+    """Say that a module computes something else than one of these classes, or calls it itself."""
+    if type_before_parametrizations(module) not in classes:
+        return f"is of a class of its own, {_spell(module)}"
+    return _REPLACED if "forward" in vars(module) else ""
 
 
 def _name(module: nn.Module) -> str:

@@ -8,6 +8,7 @@ do not.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -16,12 +17,17 @@ from torch.autograd import forward_ad
 from torch.nn import Parameter
 from torch.nn.utils.rnn import PackedSequence
 
+from fastrnn.torch._packed import read_packing
+
 # A step of torch.nn's GRU or RNN costs as much as packing so many bytes of weights, without and
 # with gradients. Measured for the GRU on two cores of a Xeon with AVX-512, torch 2.13, B 1 (torch's
 # time by fastrnn's, which passes 1 between these rows):
 #   H 256, inference: 8 steps 0.99, 16 steps 1.57     training: 2 steps 0.92, 4 steps 1.28
 #   H 512, inference: 10 steps 0.80, 30 steps 1.37    training: 4 steps 0.96, 10 steps 1.94
 _BYTES_PER_STEP = 200_000, 1_000_000
+
+_GATES = {1: (nn.RNN, nn.RNNCell), 3: (nn.GRU, nn.GRUCell), 4: (nn.LSTM, nn.LSTMCell)}
+_SHAPES = "the parameters do not have the shapes that the module's sizes say"
 
 _always = False
 
@@ -61,9 +67,18 @@ def sequence_call(module: Any, input: Any, hx: Any) -> Call | str:
     packed = isinstance(input, PackedSequence)
     x = input.data if packed else input
     weights = _parameters(module, module._flat_weights_names)
-    reason = _why_not(x, weights)
+    compiling = torch.compiler.is_compiling()
+    reason = _why_not(x, weights, compiling)
     if reason is not None:
         return reason
+    mode, stacked = module.mode, module.num_layers * (2 if module.bidirectional else 1)
+    # What else may be wrong with the shapes the core finds, which looks at them anyway.
+    if (
+        len(weights) != stacked * (4 if module.bias else 2)
+        or weights[1].shape[-1:] != (module.hidden_size,)
+        or (compiling and not _have_shapes(weights, module))
+    ):
+        return _SHAPES
     dims = x.dim()
     if dims != 2 and (packed or dims != 3):
         return f"the input has {dims} dimensions"
@@ -73,24 +88,24 @@ def sequence_call(module: Any, input: Any, hx: Any) -> Call | str:
     if x.shape[1 if batch_first else 0] == 0:
         return "the sequence is empty"
     batch_sizes, batch = None, None
-    stacked = module.num_layers * (2 if module.bidirectional else 1)
     shape: tuple[int, ...] = (stacked, module.hidden_size)
     if packed:
         batch_sizes, order = input.batch_sizes, input.sorted_indices
+        if batch_sizes.dtype is not torch.int64 or batch_sizes.dim() != 1:
+            return "batch_sizes are not integers [T]"
         batch = int(batch_sizes[0]) if order is None else order.shape[0]
         shape = (stacked, batch, module.hidden_size)
     elif dims == 3:
         shape = (stacked, x.shape[0 if batch_first else 1], module.hidden_size)
-    lstm = module.mode == "LSTM"
-    states = _states(x, hx, lstm, shape)
+    states = _states(x, hx, mode == "LSTM", shape)
     if isinstance(states, str):
         return states
-    if not (lstm or _always or torch.compiler.is_compiling()):
+    if not (mode == "LSTM" or _always or compiling):
         steps = x.shape[1 if batch_first else 0] if batch_sizes is None else batch_sizes.shape[0]
         reason = _too_few(steps, weights, stacked)
         if reason is not None:
             return reason
-    return Call(x, batch_sizes, *states, weights, batch, module.mode.lower())
+    return Call(x, batch_sizes, *states, weights, batch, mode.lower())
 
 
 def cell_call(module: Any, input: Any, hx: Any) -> Call | str:
@@ -103,9 +118,11 @@ def cell_call(module: Any, input: Any, hx: Any) -> Call | str:
     """
     names = ["weight_ih", "weight_hh", "bias_ih", "bias_hh"]
     weights = _parameters(module, names if module.bias else names[:2])
-    reason = _why_not(input, weights)
+    reason = _why_not(input, weights, torch.compiler.is_compiling())
     if reason is not None:
         return reason
+    if not _have_shapes(weights, module):
+        return _SHAPES
     if input.dim() not in (1, 2):
         return f"the input has {input.dim()} dimensions"
     if input.shape[-1] != module.input_size:
@@ -130,7 +147,36 @@ def _parameters(module: nn.Module, names: list[str]) -> list[Tensor]:
     return [getattr(module, name) if (p := registered.get(name)) is None else p for name in names]
 
 
-def _why_not(x: Any, weights: list[Tensor]) -> str | None:
+def mismatch(module: Any, call: Call) -> str | None:
+    """Say what is wrong with a call that the core refuses, if torch.nn is to give the error."""
+    if not _have_shapes(call.weights, module):
+        return _SHAPES
+    if call.batch_sizes is not None:
+        try:
+            read_packing(call.batch_sizes, call.x.shape[0])
+        except ValueError as error:
+            return str(error)
+    return None
+
+
+def _have_shapes(weights: Sequence[Tensor], module: Any) -> bool:
+    """Whether the parameters are as large as the module's attributes say."""
+    size, layers, directions = module.hidden_size, 1, 1
+    if isinstance(module, nn.RNNBase):
+        layers, directions = module.num_layers, 2 if module.bidirectional else 1
+    rows = size * next(gates for gates, cells in _GATES.items() if isinstance(module, cells))
+    shapes: list[tuple[int, ...]] = []
+    for layer in range(layers):
+        columns = directions * size if layer else module.input_size
+        shapes += [
+            (rows, columns),
+            (rows, size),
+            *([(rows,)] * (2 if module.bias else 0)),
+        ] * directions
+    return [tuple(w.shape) for w in weights] == shapes
+
+
+def _why_not(x: Any, weights: list[Tensor], compiling: bool) -> str | None:
     """Say what about the types, or the modes in force, fastrnn does not cover."""
     if not isinstance(x, Tensor):
         return f"the input is a {type(x).__name__}, not a tensor"
@@ -141,9 +187,8 @@ def _why_not(x: Any, weights: list[Tensor]) -> str | None:
         return f"the input is on the device {x.device}"
     if x.layout is not torch.strided or x.is_nested:
         return f"the input is {'nested' if x.is_nested else x.layout}"
-    compiling = torch.compiler.is_compiling()
     for weight in weights:
-        if type(weight) not in (Parameter, Tensor) and not compiling:
+        if type(weight) is not Parameter and type(weight) is not Tensor and not compiling:
             return f"a parameter is a {type(weight).__name__}"
         if weight.dtype is not dtype:
             return f"the input is {dtype}, a parameter {weight.dtype}"
@@ -165,7 +210,7 @@ def _why_not(x: Any, weights: list[Tensor]) -> str | None:
 def _too_few(steps: int, weights: list[Tensor], stacked: int) -> str | None:
     """Say that packing the weights of a layer is too much for so many steps."""
     training = torch.is_grad_enabled() and weights[0].requires_grad
-    elements = sum([w.numel() for w in weights]) / stacked
+    elements = sum(map(Tensor.numel, weights)) / stacked
     if steps > 1 and elements * weights[0].itemsize <= steps * _BYTES_PER_STEP[training]:
         return None
     return f"in so few steps ({steps}) with weights of this size torch.nn is quicker"

@@ -4,6 +4,8 @@ Dynamo, the front end of torch.compile, breaks its graph at every instance of nn
 unless its option ``allow_rnn`` is set, since torch.nn's own become a graph of every time step. Ours
 are one operator, so the option is set while Dynamo looks at one of them, and at no other module.
 Were Dynamo to change so that this finds nothing to wrap, the graph would break as it does without.
+What torch.nn's LSTM calls in bfloat16 has a derivative that cannot be traced, so where one of ours
+leaves a call to it in training, the graph breaks as it does at torch.nn's own.
 
 Compiled graphs, backward ones too, lie on disk under a key made of the forward graph, which does
 not show how its operators are declared or differentiated: code made with one version of fastrnn
@@ -29,13 +31,23 @@ from fastrnn import __version__
 _BUILDER = "torch._dynamo.variables.builder"
 
 
-def trace_into(modules: type[nn.Module]) -> None:
+def trace_into(modules: Any) -> None:
     """Make instances of ``modules`` traceable, now or when Dynamo is imported (it takes 1.3 s)."""
     builder = sys.modules.get(_BUILDER)
     if builder is not None:
         _wrap(builder, modules)
     else:
         sys.meta_path.insert(0, _WhenImported(modules))
+
+
+def must_break() -> bool:
+    """Whether Dynamo traces in gradient mode may break its graph, as for an export it may not."""
+    exporting = getattr(torch.compiler, "is_exporting", None)
+    return (
+        torch.compiler.is_dynamo_compiling()
+        and torch.is_grad_enabled()
+        and not (exporting is not None and exporting())
+    )
 
 
 def tell_cached_code_apart(schemas: Sequence[str]) -> None:
@@ -46,7 +58,7 @@ def tell_cached_code_apart(schemas: Sequence[str]) -> None:
         config.cache_key_tag = " ".join(filter(None, (config.cache_key_tag, ours)))
 
 
-def _wrap(builder: Any, modules: type[nn.Module]) -> None:
+def _wrap(builder: Any, modules: Any) -> None:
     original = getattr(getattr(builder, "VariableBuilder", None), "wrap_module", None)
     config: Any = getattr(builder, "config", None)
     if original is None or not hasattr(config, "allow_rnn"):
@@ -55,6 +67,8 @@ def _wrap(builder: Any, modules: type[nn.Module]) -> None:
     def wrap_module(self: Any, value: nn.Module) -> Any:
         if not isinstance(value, modules):
             return original(self, value)
+        if not getattr(modules._by_torch, "_torchdynamo_disable", False):
+            modules._by_torch = torch.compiler.disable(modules._by_torch)
         with config.patch(allow_rnn=True):
             return original(self, value)
 
@@ -64,7 +78,7 @@ def _wrap(builder: Any, modules: type[nn.Module]) -> None:
 class _WhenImported(MetaPathFinder):
     """Steps in once, after the import of Dynamo's builder."""
 
-    def __init__(self, modules: type[nn.Module]) -> None:
+    def __init__(self, modules: Any) -> None:
         self.modules = modules
 
     def find_spec(

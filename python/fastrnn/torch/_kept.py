@@ -11,6 +11,7 @@ nothing. The backward operator then repeats the forward pass, whose bits are the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -29,17 +30,26 @@ class Kept(np.ndarray[tuple[int], np.dtype[np.uint8]]):
 
     plan: core.Plan
     cache: core.Cache
+    mode: str  # what it leaves out: "none", "gates" or "checkpoint"
     arrays: Arrays | None  # what else the backward pass reads, where it may be held
+    addresses: Sequence[int]  # of the tensors that these were views of
 
 
 _alive: WeakValueDictionary[int, Kept] = WeakValueDictionary()
 
 
-def keep(plan: core.Plan, cache: core.Cache, arrays: Arrays | None = None) -> Tensor:
+def keep(
+    plan: core.Plan,
+    cache: core.Cache,
+    mode: str,
+    arrays: Arrays | None = None,
+    addresses: Sequence[int] = (),
+) -> Tensor:
     """Return the tensor, uint8 [1], that stands for all this."""
     kept = Kept((1,), np.uint8)
     kept[0] = 0
-    kept.plan, kept.cache, kept.arrays = plan, cache, arrays
+    kept.plan, kept.cache, kept.mode = plan, cache, mode
+    kept.arrays, kept.addresses = arrays, addresses
     tensor = torch.from_numpy(kept)
     _alive[tensor.data_ptr()] = kept
     return tensor

@@ -2,58 +2,51 @@
 
 from __future__ import annotations
 
-import copy
+import logging
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.fx import Proxy
 from torch.nn.utils.rnn import PackedSequence
 
-from fastrnn.torch import _autograd
-from fastrnn.torch._coverage import Call, cell_call, sequence_call
+from fastrnn._memory import MODES
+from fastrnn.torch import _autograd, _dynamo, _kept
+from fastrnn.torch._coverage import Call, cell_call, mismatch, sequence_call
 
 __all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell"]
 
-
-class _TorchNNs(nn.Module):
-    """What those who take models apart find: a module of torch.nn."""
-
-    def __prepare_scriptable__(self) -> nn.Module:
-        """Give torch.jit.script torch.nn's module, with the same parameters."""
-        twin = copy.copy(self)
-        original = next(cls for cls in type(self).__mro__ if cls in SWAPS)
-        twin.__class__ = original  # type: ignore[assignment]
-        return twin
-
-    def _as_node(self, input: Proxy, hx: Any) -> Proxy:
-        """Record a call of this module as one node, as torch.fx does with those of torch.nn."""
-        tracer: Any = input.tracer
-        given = {} if hx is None else {"hx": hx}
-        node: Proxy = tracer.create_proxy(
-            "call_module", tracer.path_of_module(self), (input,), given
-        )
-        return node
+_LOG = logging.getLogger("fastrnn")
 
 
-class Sequences(_TorchNNs, nn.RNNBase):
+class Sequences(nn.RNNBase):
     """The forward pass of RNN, LSTM and GRU."""
 
     recompute: str = "none"
     """What training does not keep: "none", "gates", "checkpoint", "auto", or a limit ("512MB")."""
+    recomputed: str | None = None
+    """What the last training pass ran with where ``recompute`` was set, outside compiled code."""
 
     def forward(self, input: Any, hx: Any = None) -> Any:
-        if isinstance(input, Proxy):
-            return self._as_node(input, hx)
         call = sequence_call(self, input, hx)
         if isinstance(call, str):
+            if torch.compiler.is_compiling() and self.mode == "LSTM" and _dynamo.must_break():
+                return self._by_torch(input, hx)
             return super().forward(input, hx)
-        if call.batch_sizes is not None:
-            return self._packed(input, call)
-        if call.x.dim() == 2:
-            return self._unbatched(call)
-        output, *state = self._run(call, self.batch_first)
-        return output, self._state(state)
+        try:
+            if call.batch_sizes is not None:
+                return self._packed(input, call)
+            if call.x.dim() == 2:
+                return self._unbatched(call)
+            output, *state = self._run(call, self.batch_first)
+            return output, self._state(state)
+        except ValueError:
+            if mismatch(self, call) is None:
+                raise
+        return super().forward(input, hx)
+
+    def _by_torch(self, input: Any, hx: Any) -> Any:
+        """Do what torch.nn does; `_dynamo` leaves it out of graphs."""
+        return super().forward(input, hx)
 
     def _packed(self, input: PackedSequence, call: Call) -> tuple[PackedSequence, Any]:
         order, back = input.sorted_indices, input.unsorted_indices
@@ -75,7 +68,7 @@ class Sequences(_TorchNNs, nn.RNNBase):
         dropout, seed = 0.0, None
         if self.training and self.dropout > 0 and self.num_layers > 1:
             dropout, seed = self.dropout, torch.randint(2**62, (1,), device="cpu")
-        output, hn, cn, _ = _autograd.run(
+        output, hn, cn, cache = _autograd.run(
             call.x,
             call.batch_sizes,
             call.h0,
@@ -90,18 +83,28 @@ class Sequences(_TorchNNs, nn.RNNBase):
             dropout,
             recompute=self.recompute,
         )
+        if (self.recompute != "none" or self.recomputed) and not torch.compiler.is_compiling():
+            self._note(cache)
         return output, hn, cn
+
+    def _note(self, cache: Tensor) -> None:
+        """Say what "auto" or a limit took, once for every change."""
+        kept = _kept.find(cache) if type(cache) is Tensor else None
+        if kept is None or kept.mode == self.recomputed:
+            return
+        self.recomputed = kept.mode
+        if self.recompute not in MODES:
+            name, nbytes = f"{type(self).__name__}({self.extra_repr()})", kept.cache.nbytes
+            _LOG.info("%s: recompute=%r, which keeps %d bytes", name, kept.mode, nbytes)
 
     def _state(self, state: list[Tensor]) -> Tensor | tuple[Tensor, Tensor]:
         return (state[0], state[1]) if self.mode == "LSTM" else state[0]
 
 
-class _Cell(_TorchNNs, nn.RNNCellBase):
+class _Cell(nn.RNNCellBase):
     """The forward pass of RNNCell, LSTMCell and GRUCell: one step of one layer."""
 
     def forward(self, input: Any, hx: Any = None) -> Any:
-        if isinstance(input, Proxy):
-            return self._as_node(input, hx)
         call = cell_call(self, input, hx)
         if isinstance(call, str):
             return super().forward(input, hx)
@@ -148,6 +151,7 @@ SWAPS: dict[type[nn.Module], type[nn.Module]] = {
     nn.GRUCell: GRUCell,
 }
 """torch.nn's class to ours."""
+BACK = {ours: theirs for theirs, ours in SWAPS.items()}
 
 for _cls in SWAPS.values():
     _cls.__module__ = "fastrnn.torch"  # what pickles name does not depend on this file

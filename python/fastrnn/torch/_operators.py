@@ -26,10 +26,13 @@ not compute it returns as [0].
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
 
 from fastrnn.torch import _kernels
 
@@ -115,3 +118,39 @@ def _fake_backward(
 
     dweights = [gradient(w, needed) for w, needed in zip(weights, need_dweights, strict=True)]
     return gradient(x, need_dx), gradient(h0, need_dh0), gradient(c0, need_dc0), dweights
+
+
+# ---- for FlopCounterMode, which hands over shapes ------------------------------------------------
+
+Shape = Sequence[int]
+
+
+@register_flop_formula(torch.ops.fastrnn.recurrent)
+def _forward_flops(
+    x: Shape, batch_sizes: Any, h0: Any, c0: Any, weights: Sequence[Shape], *_: Any, **__: Any
+) -> int:
+    """Count the products, as torch does for its own GRU and RNN: two a weight and token."""
+    return _flops(math.prod(x[:-1]), weights)
+
+
+@register_flop_formula(torch.ops.fastrnn.recurrent_backward)
+def _backward_flops(
+    doutput: Any, dhn: Any, dcn: Any, x: Shape, batch_sizes: Any, h0: Any, c0: Any,
+    weights: Sequence[Shape], seed: Any, output: Any, cache: Any, batch: int | None, cell: str,
+    num_layers: int, bidirectional: bool, batch_first: bool, dropout: float, need_dx: bool,
+    need_dh0: bool, need_dc0: bool, need_dweights: Sequence[bool], **_: Any,
+) -> int:  # fmt: skip
+    directions = 2 if bidirectional else 1
+    each = len(weights) // (num_layers * directions)
+    tokens, rows = math.prod(x[:-1]), x[0 if batch_first else 1] if batch is None else batch
+    wanted = [w for w, need in zip(weights, need_dweights, strict=True) if need]
+    total = _flops(tokens, weights) + _flops(tokens, wanted)
+    if not need_dx:
+        total -= _flops(tokens, weights[: each * directions : each])
+    if not need_dh0:
+        total -= _flops(rows, weights[1::each])
+    return total
+
+
+def _flops(rows: int, weights: Sequence[Shape]) -> int:
+    return 2 * rows * sum([math.prod(shape) for shape in weights if len(shape) == 2])
