@@ -1,6 +1,7 @@
 """Run by torchrun: a step of data-parallel training, whose gradients rank 0 writes to a file."""
 
 import sys
+import time
 
 import torch
 from torch import distributed, nn
@@ -44,4 +45,5 @@ if __name__ == "__main__":
     if rank == 0:
         torch.save(found, sys.argv[1])
     distributed.barrier()  # as in fastrnn.torch.sentiment
+    time.sleep(0.2)
     distributed.destroy_process_group()

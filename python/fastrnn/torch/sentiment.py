@@ -75,8 +75,10 @@ def main(
     try:
         train_and_evaluate(train, test, epochs, batch_size, words, maxlen, plain)
         # A thread of gloo's that still holds tensors of the last collective when Python ends aborts
-        # the process (pytorch/pytorch#179291); a barrier's are none of Python's.
+        # the process (pytorch/pytorch#179291). A barrier's are none of Python's; for those before,
+        # on a busy machine, the thread needs a moment.
         distributed.barrier()
+        time.sleep(0.2)
     finally:
         distributed.destroy_process_group()
 
