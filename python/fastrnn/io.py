@@ -86,6 +86,7 @@ def load_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[st
         pass  # Python's own error for a missing or forbidden file is clearer than the reader's.
     try:
         with safe_open(path, framework="numpy") as file:
+            # The reader is no dict: it has keys(), but cannot be iterated.
             arrays = {name: _array(path, file, name) for name in file.keys()}  # noqa: SIM118
             return arrays, file.metadata() or {}
     except SafetensorError as error:

@@ -21,6 +21,7 @@ from fastrnn._typing import Array, Floating
 from fastrnn.torch import _kept, _threads
 from fastrnn.torch._packed import read_packing
 
+# torch exports it without naming it in its __all__, which is what mypy goes by.
 _to_dlpack: Any = dlpack.to_dlpack  # type: ignore[attr-defined]
 
 

@@ -33,6 +33,7 @@ def script_as(originals: Mapping[type[nn.Module], type[nn.Module]]) -> None:
         twin = module
         if type(module) in originals:
             twin = copy.copy(module)
+            # mypy knows __class__ as the type that the object was made with.
             twin.__class__ = originals[type(module)]  # type: ignore[assignment]
         elif any(type(m) in originals for m in module.modules()):
             twin = object.__new__(type(module))
@@ -59,4 +60,5 @@ def record_as_nodes(types: Collection[type[nn.Module]]) -> None:
     def is_leaf_module(self: Tracer, m: nn.Module, module_qualified_name: str) -> bool:
         return type(m) in types or original(self, m, module_qualified_name)
 
+    # In torch's place, since tracers are made by torch and by users: there is no list to add to.
     Tracer.is_leaf_module = is_leaf_module  # type: ignore[method-assign]
