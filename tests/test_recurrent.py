@@ -69,6 +69,31 @@ def test_streaming_step_by_step_gives_the_bits_of_one_long_call(cell, shape, dty
 
 
 @pytest.mark.parametrize("cell", CELLS)
+def test_the_number_of_threads_may_change_between_steps(cell):
+    case = Case(cell, T=9, B=1, I=40, H=300, layers=2, dtype="float32")
+    result, rnn = run_forward(case), prepared(case)
+    rnn.reset(state_of(case))
+    for step, x_t in enumerate(problem_of(case).x):
+        with settings(threads=1 + step % 3):
+            assert np.array_equal(rnn.step(x_t), result.output[step])
+    assert_equal_bits((result.output, rnn.state), result)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_stream_begins_anew_after_a_reset_and_with_another_batch(cell):
+    rnn = prepared(Case(cell, layers=2))
+    weights = problem_of(Case(cell, layers=2)).weights
+    for steps, batch in [(3, 1), (2, 4), (3, 4), (1, 0), (4, 2)]:
+        case = Case(cell, T=steps, B=batch, layers=2, states=False)
+        x = np.random.default_rng(1).normal(size=(steps, batch, case.I))
+        expected = run_forward(case, x=x, weights=weights)
+        rnn.reset()
+        for x_t, output in zip(x, expected.output, strict=True):
+            assert np.array_equal(rnn.step(x_t), output)
+        assert_equal_bits((expected.output, rnn.state), expected)
+
+
+@pytest.mark.parametrize("cell", CELLS)
 def test_reset_without_a_state_starts_from_zeros(cell):
     case = Case(cell, states=False)
     p, rnn = problem_of(case), prepared(Case(cell))

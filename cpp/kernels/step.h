@@ -90,7 +90,8 @@ struct ForwardTile {
     const Step& s;
     index unit;  // the first register of units
     const T* weight;
-    const T* next;  // the weights that come after these
+    index next_unit;  // what comes after these
+    const T* next;
 
     template <int MR>
     __attribute__((noinline)) void tile(index first, index t) const {
@@ -108,7 +109,7 @@ struct ForwardTile {
         } else {
             constexpr int width = NV / Panels;
             accumulate_row<T, Panels, width>(acc[0], a[0], weight, width * lanes<T> * s.hidden,
-                                             s.hidden, next);
+                                             s.hidden);
         }
         if constexpr (Narrow == 0) {
             finish_rows<MR, 0>(first, acc, a);
@@ -157,13 +158,14 @@ struct ForwardTile {
         for (int i = 0; i < MR; ++i) {
             const index row = s.row[first + i];
             FASTRNN_UNROLL
-            for (int u = Units; u < 2 * Units; ++u) {
-                const index n = narrow_units<T>(s, unit + u);
-                const T* const gates = slots_of<Cell, T, T>(s.gates, unit + u, row, n).at;
+            for (int u = 0; u < Units; ++u) {
+                const index n = narrow_units<T>(s, next_unit + u);
+                const T* const gates = slots_of<Cell, T, T>(s.gates, next_unit + u, row, n).at;
                 for (int j = 0; j < Cell::slots * L; j += line<T>)
                     __builtin_prefetch(gates + j, 1, 2);
                 if (Cell::has_c)
-                    __builtin_prefetch(s.c_prev + (unit + u) * s.c_prev_stride + row * L, 0, 2);
+                    __builtin_prefetch(s.c_prev + (next_unit + u) * s.c_prev_stride + row * L, 0,
+                                       2);
             }
         }
     }
@@ -241,63 +243,73 @@ struct ForwardTile {
     }
 };
 
-// Units registers of units from `unit` on, or what is left of them.
+// `Units` registers of units from `unit` on, or what is `left` of them.
 template <class Cell, class T, int Units, class Step>
-FASTRNN_INLINE void forward_units(const Step& s, index unit, const T* weight, const T* next) {
+FASTRNN_INLINE void forward_units(const Step& s, index left, index unit, const T* weight,
+                                  index next_unit, const T* next) {
     if constexpr (Units > 1) {
-        if (s.unit_end - unit < Units)
-            return forward_units<Cell, T, Units - 1>(s, unit, weight, next);
+        if (left < Units)
+            return forward_units<Cell, T, Units - 1>(s, left, unit, weight, next_unit, next);
     }
     for_row_tiles<tile_rows(Units * Cell::gates)>(
-        ForwardTile<Cell, T, Units, Step>{s, unit, weight, next}, s.rows);
+        ForwardTile<Cell, T, Units, Step>{s, unit, weight, next_unit, next}, s.rows);
 }
 
 // A narrow register of units, whose gates fill `Registers` or more.
 template <class Cell, class T, int Registers, class Step>
-FASTRNN_INLINE void narrow_register(const Step& s, index unit, const T* weight, const T* next) {
+FASTRNN_INLINE void narrow_register(const Step& s, index unit, const T* weight, index next_unit,
+                                    const T* next) {
     if constexpr (Registers < most_narrow_registers) {
         if (Cell::gates * (s.hidden % lanes<T>) > Registers * lanes<T>)
-            return narrow_register<Cell, T, Registers + 1>(s, unit, weight, next);
+            return narrow_register<Cell, T, Registers + 1>(s, unit, weight, next_unit, next);
     }
     for_row_tiles<tile_rows(Registers)>(
-        ForwardTile<Cell, T, 1, Step, Registers>{s, unit, weight, next}, s.rows);
+        ForwardTile<Cell, T, 1, Step, Registers>{s, unit, weight, next_unit, next}, s.rows);
 }
 
 template <class Cell, class T, class Step>
-FASTRNN_INLINE void for_units(const Step& s) {
-    const T* weight = s.weight;
+FASTRNN_INLINE void for_units(const Step& s, bool back_to_front) {
+    if (s.unit_begin >= s.unit_end) return;
     const bool narrow = narrow_units<T>(s, s.unit_end - 1) > 0;
-    const index whole_end = s.unit_end - narrow;
-    index unit = s.unit_begin;
+    const index whole_end = s.unit_end - narrow, whole = whole_end - s.unit_begin;
+    // In order: for a single row, several panels at once; panels; a narrow register.
     constexpr int panels = row_panels<T>(Cell::units * Cell::gates);
     constexpr int together = panels * Cell::units;
-    for (; panels > 1 && s.rows == 1 && whole_end - unit >= together; unit += together) {
-        const T* const next = weight + together * Cell::gates * lanes<T> * s.hidden;
-        ForwardTile<Cell, T, together, Step, 0, panels>{
-            s, unit, weight, unit + together < s.unit_end ? next : s.weight}
-            .template tile<1>(0, 0);
-        weight = next;
-    }
-    for (; unit < whole_end; unit += Cell::units) {
-        const bool last = unit + Cell::units >= s.unit_end;  // then the next step begins anew
-        const T* const next = weight + Cell::units * Cell::gates * lanes<T> * s.hidden;
-        forward_units<Cell, T, Cell::units>(s, unit, weight, last ? s.weight : next);
-        weight = next;
-    }
-    if constexpr (Cell::units == 1 && Cell::gates > 1) {
-        if (narrow) narrow_register<Cell, T, 1>(s, whole_end, weight, s.weight);
+    const index groups = panels > 1 && s.rows == 1 ? whole / together : 0;
+    const index count = groups + ceil_div(whole - groups * together, Cell::units) + narrow;
+    const auto unit_of = [&](index n) {
+        if (back_to_front) n = count - 1 - n;
+        return s.unit_begin + smaller(n, groups) * together + larger(n - groups, 0) * Cell::units;
+    };
+    const auto weight_of = [&](index unit) {
+        return s.weight + (unit - s.unit_begin) * Cell::gates * lanes<T> * s.hidden;
+    };
+    for (index n = 0; n < count; ++n) {
+        const index unit = unit_of(n);
+        const index next_unit = n + 1 < count ? unit_of(n + 1) : unit_of(0);
+        const T *const weight = weight_of(unit), *const next = weight_of(next_unit);
+        if (unit < s.unit_begin + groups * together) {
+            if constexpr (panels > 1) {
+                ForwardTile<Cell, T, together, Step, 0, panels>{s, unit, weight, next_unit, next}
+                    .template tile<1>(0, 0);
+            }
+        } else if (unit < whole_end) {
+            forward_units<Cell, T, Cell::units>(s, whole_end - unit, unit, weight, next_unit, next);
+        } else if constexpr (Cell::units == 1 && Cell::gates > 1) {
+            narrow_register<Cell, T, 1>(s, unit, weight, next_unit, next);
+        }
     }
 }
 
 template <class Cell, class T>
 void forward_step(const ForwardStep<T>& s) {
     fetch_rows(s.h_prev, s.h_prev_offset, s.row, s.rows, s.hidden);
-    for_units<Cell, T>(s);
+    for_units<Cell, T>(s, s.back_to_front);
 }
 
 template <class Cell, class T>
 void recompute_step(const RecomputeStep<T>& s) {
-    for_units<Cell, T>(s);
+    for_units<Cell, T>(s, false);
 }
 
 template <class Cell, class T>
@@ -400,6 +412,7 @@ constexpr CellKernels<T> cell_kernels() {
                      {},
                      {},
                      Cell::units * Cell::gates,
+                     row_panels<T>(Cell::units * Cell::gates),
                      Cell::has_c,
                      Cell::keeps_gates,
                      forward_step<Cell, T>,

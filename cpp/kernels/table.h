@@ -47,10 +47,11 @@ struct ProductArgs {
     T* c = nullptr;
     const index* c_offset = nullptr;
     index group = 1, group_stride = 0;
-    index columns = 0;         // elements of a row that exist; those beyond are not touched
-    const T* start = nullptr;  // [vectors * L], the first term of every chain; null: 0
-    bool fetch = false;        // other cores may just have written a
-    bool add = false;          // c += a b; `start` is not read
+    index columns = 0;           // elements of a row that exist; those beyond are not touched
+    const T* start = nullptr;    // [vectors * L], the first term of every chain; null: 0
+    bool fetch = false;          // other cores may just have written a
+    bool add = false;            // c += a b; `start` is not read
+    bool back_to_front = false;  // as in ForwardStep, the panels
 };
 
 // The most rows of c in one call to outer.
@@ -85,6 +86,9 @@ struct ForwardStep {
     index unit_begin = 0, unit_end = 0;  // registers of hidden units
     index hidden = 0;
     const T* weight = nullptr;  // weight_hh, packed, from unit_begin on
+    // Whether to take the registers of units from the last to the first. Where steps of one row do
+    // so in turn, the weights that a step reads first are those that the one before has read last.
+    bool back_to_front = false;
     const T* start = nullptr;   // [U * L], GRU: bias_hh of the candidate; narrow: [gates][H % L]
     const T* h_prev = nullptr;  // sequence r: H elements from h_prev + h_prev_offset[r]
     const index* h_prev_offset = nullptr;
@@ -161,7 +165,8 @@ template <class T>
 struct CellKernels {
     int slots, gates, x_slot, h_slot;
     int x_gate[4], h_gate[4];
-    int panel;  // registers in a panel of either weight
+    int panel;       // registers in a panel of either weight
+    int row_panels;  // that a single row takes at once
     bool has_c;
     bool keeps_gates;  // else the backward pass needs no more of a step than h_t
     void (*forward)(const ForwardStep<T>&);

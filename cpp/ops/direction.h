@@ -55,12 +55,14 @@ protected:
 
     // bias + W_ih x of some tokens for the units unit_begin .. unit_end, which begin on a panel.
     void input_product(const PackedLayer<T>& weights, const T* x, const InputRows& rows,
-                       index unit_begin, index unit_end, const GateRows<T>& gates) const {
+                       index unit_begin, index unit_end, const GateRows<T>& gates,
+                       bool back_to_front = false) const {
         const bool narrow = narrow_width_ && unit_end == units_ && unit_begin < unit_end;
         const index whole_end = unit_end - narrow;
         ProductArgs<T> p;
         p.rows = static_cast<index>(rows.x.size());
         p.a = x, p.a_offset = rows.x.data(), p.run = input_;
+        p.back_to_front = back_to_front;
         const auto product = [&](index unit, index slot_width, const std::vector<index>& offsets) {
             p.b = weights.w_ih.data() + unit * cell_.gates * L_ * input_;
             p.c = gates.data + unit * gates.unit_stride + cell_.x_slot * slot_width;
@@ -101,21 +103,25 @@ protected:
 
     // A member's part of a state: from the caller's [B, H] (null: zeros) to [U][B][L], and back.
     void read_state(const Share& share, const T* from, T* to) const {
-        for (index unit = share.unit_begin * L_; unit < share.unit_end * L_; ++unit) {
+        for (index u = share.unit_begin; u < share.unit_end; ++u) {
+            const index n = from ? units_in(u) : 0;
             for (const index i : share.row) {
-                to[state_place(unit, i)] =
-                    from && unit < hidden_ ? from[schedule_.order[i] * hidden_ + unit] : T(0);
+                T* const place = to + (u * schedule_.batch + i) * L_;
+                if (n > 0) std::copy_n(from + schedule_.order[i] * hidden_ + u * L_, n, place);
+                std::fill(place + n, place + L_, T(0));
             }
         }
     }
     void write_state(const Share& share, const T* from, T* to) const {
-        for (index unit = share.unit_begin * L_; unit < smaller(hidden_, share.unit_end * L_);
-             ++unit) {
+        for (index u = share.unit_begin; u < share.unit_end; ++u) {
             for (const index i : share.row) {
-                to[schedule_.order[i] * hidden_ + unit] = from[state_place(unit, i)];
+                std::copy_n(from + (u * schedule_.batch + i) * L_, units_in(u),
+                            to + schedule_.order[i] * hidden_ + u * L_);
             }
         }
     }
+    // The units that exist of register u.
+    index units_in(index u) const { return smaller(L_, hidden_ - u * L_); }
 
     index state_size() const { return units_ * schedule_.batch * L_; }  // [U][B][L]
 
@@ -130,9 +136,6 @@ protected:
     std::vector<index> h0_offset_;
 
 private:
-    index state_place(index unit, index i) const {
-        return (unit / L_ * schedule_.batch + i) * L_ + unit % L_;
-    }
     Buffer<T> zeros_;
 };
 

@@ -161,6 +161,7 @@ private:
         p.columns = p.vectors * L_;
         p.fetch = share.by_units;
         p.add = true;
+        p.back_to_front = p.rows == 1 && s % 2 != 0;
         table_.product(p);
     }
 

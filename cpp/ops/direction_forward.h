@@ -10,6 +10,9 @@ namespace fastrnn {
 // cache when used, and the rows below which the input's product would not fill its tiles.
 constexpr index ahead_bytes = 256 << 10, ahead_rows = 48;
 
+// Bytes of the weights that a step of one row takes from both products in turn.
+constexpr index block_bytes = 192 << 10;
+
 // One layer in one direction.
 template <class T>
 struct ForwardDirectionCall {
@@ -19,6 +22,7 @@ struct ForwardDirectionCall {
     T *hn, *cn;
     index input;
     bool reverse;
+    index turn;  // as in ForwardCall
 };
 
 template <class T>
@@ -81,9 +85,14 @@ public:
                 smaller(s + ahead_steps_,
                         gates_ || checkpoints_ ? schedule_.chunk_end(chunk) : schedule_.steps);
             if (checkpoints_ && s == schedule_.chunk_begin(chunk)) keep_checkpoint(share, chunk);
-            if (!team.cancelled()) input_part(share, s, end, tokens);
+            const bool alone = end - s == 1 && share.row.size() == 1;
+            if (!team.cancelled()) {
+                find_tokens(share, s, end, tokens);
+                if (!alone) input_part(s, tokens, share.unit_begin, share.unit_end);
+            }
             for (const index begin = s; s < end; ++s) {
-                if (!team.cancelled()) step(share, s, begin);
+                if (!team.cancelled())
+                    alone ? step_with_input(share, s, tokens) : step(share, s, begin);
                 if (share.by_units) team.barrier();
             }
             team.poll();
@@ -105,9 +114,9 @@ private:
         return c_start_.data();
     }
 
-    // The input's part of the steps begin .. end - 1 for this member's sequences and units.
-    void input_part(const Share& share, index begin, index end,
-                    typename Direction<T>::InputRows& tokens) {
+    // This member's tokens of the steps begin .. end - 1.
+    void find_tokens(const Share& share, index begin, index end,
+                     typename Direction<T>::InputRows& tokens) {
         tokens.x.clear(), tokens.gates.clear(), tokens.narrow_gates.clear();
         for (index s = begin; s < end; ++s) {
             const index first = gates_at(s, begin).first, rows = share.rows(schedule_.active[s]);
@@ -116,8 +125,32 @@ private:
                 this->add_row(tokens, x_.start(s) + x_.offset(s)[i], first + i);
             }
         }
-        this->input_product(*packed_, x_.base, tokens, share.unit_begin, share.unit_end,
-                            gates_at(begin, begin));
+    }
+
+    // The input's part of some tokens, the first of which is of step `begin`.
+    void input_part(index begin, const typename Direction<T>::InputRows& tokens, index unit_begin,
+                    index unit_end, bool back_to_front = false) {
+        this->input_product(*packed_, x_.base, tokens, unit_begin, unit_end, gates_at(begin, begin),
+                            back_to_front);
+    }
+
+    // A step of one row, whose input's part was not computed ahead: some units of both products at
+    // a time, so that the steps walk to and fro over all of the weights.
+    void step_with_input(const Share& share, index s,
+                         const typename Direction<T>::InputRows& tokens) {
+        ForwardStep<T> a = step_args(share, s, s);
+        const index first = share.unit_begin, units = share.unit_end - first;
+        const index unit_bytes = cell_.gates * L_ * (input_ + hidden_) * index{sizeof(T)};
+        const index grain = unit_grain() * cell_.row_panels;
+        const index block = round_up(ceil_div(block_bytes, unit_bytes), grain);
+        const index blocks = ceil_div(units, block);
+        for (index i = 0; i < blocks; ++i) {
+            a.unit_begin = first + (a.back_to_front ? blocks - 1 - i : i) * block;
+            a.unit_end = smaller(share.unit_end, a.unit_begin + block);
+            a.weight = recurrent_weights(a.unit_begin);
+            input_part(s, tokens, a.unit_begin, a.unit_end, a.back_to_front);
+            cell_.forward(a);
+        }
     }
 
     // This member's part of the c that a chunk begins with.
@@ -132,12 +165,21 @@ private:
     }
 
     void step(const Share& share, index s, index begin) {
+        cell_.forward(step_args(share, s, begin));
+    }
+
+    const T* recurrent_weights(index unit) const {
+        return packed_->w_hh.data() + unit * cell_.gates * L_ * hidden_;
+    }
+
+    ForwardStep<T> step_args(const Share& share, index s, index begin) {
         ForwardStep<T> a;
         a.rows = share.rows(schedule_.active[s]);
         a.row = share.row.data();
         a.unit_begin = share.unit_begin, a.unit_end = share.unit_end;
         a.hidden = hidden_;
-        a.weight = packed_->w_hh.data() + share.unit_begin * cell_.gates * L_ * hidden_;
+        a.weight = recurrent_weights(share.unit_begin);
+        a.back_to_front = share.row.size() == 1 && (call_.turn + s) % 2 != 0;
         a.start = packed_->start_recurrent.data();
         a.h_prev = this->h_before(s, h_, a.h_prev_offset);
         a.h = h_.at(s), a.h_offset = h_.offset(s);
@@ -148,7 +190,7 @@ private:
             a.c = c_at(s, a.c_stride);
             a.cells = cells_.at(s), a.cells_offset = cells_.offset(s);
         }
-        cell_.forward(a);
+        return a;
     }
 
     // The final states, and zeros past the sequences' ends.
@@ -163,8 +205,9 @@ private:
             if (call_.cn) {
                 index unit_stride;
                 const T* c = c_at(length - 1, unit_stride) + i * L_;
-                for (index unit = column; unit < end; ++unit) {
-                    call_.cn[row * hidden_ + unit] = c[unit / L_ * unit_stride + unit % L_];
+                for (index u = share.unit_begin; u < share.unit_end; ++u) {
+                    std::copy_n(c + u * unit_stride, this->units_in(u),
+                                call_.cn + row * hidden_ + u * L_);
                 }
             }
             for (const Tensor3<T>& t : {call_.output, call_.cells}) {

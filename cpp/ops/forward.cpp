@@ -1,7 +1,5 @@
-// The forward pass of a stack: layer after layer, direction after direction, all in one parallel
-// region.
-#include "ops/direction_forward.h"
 #include "ops/dropout.h"
+#include "ops/forward_pass.h"
 
 namespace fastrnn {
 namespace {
@@ -22,100 +20,86 @@ bool keeps_dropped_input(const RecurrentShape& shape) {
 }  // namespace
 
 template <class T>
-std::unique_ptr<Cache<T>> recurrent_forward(const Plan& plan, const ForwardCall<T>& call) {
+ForwardPass<T>::ForwardPass(const Plan& plan, const ForwardCall<T>& call)
+    : plan_(plan),
+      call_(call),
+      kernels_(call.packed ? call.packed->kernels : current_kernels()),
+      table_(kernel_table<T>(kernels_)) {
     const RecurrentShape& shape = plan.shape;
-    const Kernels kernels = call.packed ? call.packed->kernels : current_kernels();
-    const KernelTable<T>& table = kernel_table<T>(kernels);
-    const CellKernels<T>& cell = table.cell[static_cast<int>(shape.cell)];
-    const index D = shape.directions, H = shape.hidden_size, width = D * H;
+    const CellKernels<T>& cell = table_.cell[static_cast<int>(shape.cell)];
+    const index D = shape.directions, H = shape.hidden_size;
     const index state = shape.batch * H;
-    const bool dropping = shape.drops(), dropping_input = shape.drops_input();
 
-    std::unique_ptr<Cache<T>> cache;
     if (shape.training) {
-        cache = std::make_unique<Cache<T>>(plan, kernels);
-        cache->allocate(shape);
+        cache_ = std::make_unique<Cache<T>>(plan, kernels_);
+        cache_->allocate(shape);
     }
-    // The outputs between layers, in turn where they are not kept.
-    std::vector<Buffer<T>> between, dropped;
     if (!shape.training) {
         for (index i = 0; i < smaller(2, shape.layers - 1); ++i)
-            between.emplace_back(inner_size(shape));
-    } else if (dropping && cache->layer_dropped.empty()) {
-        dropped.emplace_back(inner_size(shape));
+            between_.emplace_back(inner_size(shape));
+    } else if (shape.drops() && cache_->layer_dropped.empty()) {
+        dropped_.emplace_back(inner_size(shape));
     }
-    std::vector<Buffer<T>> inputs;
-    for (index d = 0; d < D && dropping_input && cache->input_dropped.empty(); ++d)
-        inputs.emplace_back(shape.inputs());
-    const auto input_of = [&](index d) {
-        const auto& buffers = inputs.empty() ? cache->input_dropped : inputs;
-        return whole_input(shape, buffers[static_cast<std::size_t>(d)]);
-    };
-    const auto inner = [&](const std::vector<Buffer<T>>& buffers, index layer) {
-        const std::size_t place = static_cast<std::size_t>(layer) % buffers.size();
-        return Tensor3<T>{buffers[place].data(), shape.batch * width, width};
-    };
-    const auto output_of = [&](index layer) {
-        return inner(cache ? cache->layer_output : between, layer);
-    };
-    const auto dropped_of = [&](index layer) {
-        return inner(dropped.empty() ? cache->layer_dropped : dropped, layer);
-    };
+    for (index d = 0; d < D && shape.drops_input() && cache_->input_dropped.empty(); ++d)
+        inputs_.emplace_back(shape.inputs());
 
-    const Sharing sharing = share_stack<T>(plan, table, 1, cell.panel / cell.gates);
-    std::vector<PackedLayer<T>> packed;
-    packed.reserve(static_cast<std::size_t>(shape.layers * D));
-    std::vector<DirectionForward<T>> directions;
-    directions.reserve(static_cast<std::size_t>(shape.layers * D));
+    sharing_ = share_stack<T>(plan, table_, 1, cell.panel / cell.gates);
+    packed_.reserve(static_cast<std::size_t>(shape.layers * D));
+    directions_.reserve(static_cast<std::size_t>(shape.layers * D));
     for (index layer = 0; layer < shape.layers; ++layer) {
         const bool last = layer == shape.layers - 1;
         Tensor3<const T> x = call.x;
-        if (layer > 0) x = read_only(dropping ? dropped_of(layer - 1) : output_of(layer - 1));
+        if (layer > 0) x = read_only(shape.drops() ? dropped_of(layer - 1) : output_of(layer - 1));
         Tensor3<T> output = last ? call.output : output_of(layer);
         Tensor3<T> cells = last ? call.cells : Tensor3<T>{};
         for (index d = 0; d < D; ++d) {
             const index which = layer * D + d;
             const auto states = [&](auto* all) { return all ? all + which * state : nullptr; };
-            if (layer == 0 && dropping_input) x = read_only(input_of(d));
-            directions.emplace_back(
-                plan, kernels, sharing,
+            if (layer == 0 && shape.drops_input()) x = read_only(input_of(d));
+            directions_.emplace_back(
+                plan, kernels_, sharing_,
                 ForwardDirectionCall<T>{x, output, cells, states(call.h0), states(call.c0),
                                         states(call.hn), states(call.cn), shape.layer_input(layer),
-                                        d == 1});
-            if (cache) {
-                directions.back().use_cache(*cache, static_cast<std::size_t>(which));
+                                        d == 1, call.turn});
+            if (cache_) {
+                directions_.back().use_cache(*cache_, static_cast<std::size_t>(which));
             } else {
-                directions.back().use_scratch();
+                directions_.back().use_scratch();
             }
             if (call.packed) {
-                directions.back().use_packed(call.packed->layers[static_cast<std::size_t>(which)]);
+                directions_.back().use_packed(call.packed->layers[static_cast<std::size_t>(which)]);
             } else {
-                packed.push_back(make_packed_layer(table, cell, H, shape.layer_input(layer)));
-                directions.back().use_packed(packed.back());
+                packed_.push_back(make_packed_layer(table_, cell, H, shape.layer_input(layer)));
+                directions_.back().use_packed(packed_.back());
             }
             output.data += H;
             if (cells.data) cells.data += H;
         }
     }
+}
 
+template <class T>
+void ForwardPass<T>::run() {
+    const RecurrentShape& shape = plan_.shape;
+    const index D = shape.directions;
     const auto run_direction = [&](Team& team, index which) {
         const auto i = static_cast<std::size_t>(which);
-        if (!call.packed) directions[i].pack(team, call.weights[i]);
-        directions[i].run(team);
+        if (!call_.packed) directions_[i].pack(team, call_.weights[i]);
+        directions_[i].run(team);
     };
-    run(sharing.team(), sharing.work, [&](Team& team) {
-        for (index d = 0; d < D && dropping_input; ++d)
-            drop_input<T>(team, plan, table, d, call.x, input_of(d));
+    fastrnn::run(sharing_.team(), sharing_.work, [&](Team& team) {
+        for (index d = 0; d < D && shape.drops_input(); ++d)
+            drop_input<T>(team, plan_, table_, d, call_.x, input_of(d));
         for (index layer = 0; layer < shape.layers; ++layer) {
-            if (layer > 0 || dropping_input) {
+            if (layer > 0 || shape.drops_input()) {
                 team.barrier();
-                if (layer > 0 && dropping) {
-                    drop_tokens<T>(team, plan, table, layer - 1, output_of(layer - 1),
+                if (layer > 0 && shape.drops()) {
+                    drop_tokens<T>(team, plan_, table_, layer - 1, output_of(layer - 1),
                                    dropped_of(layer - 1));
                     team.barrier();
                 }
             }
-            if (sharing.apart && team.even()) {
+            if (sharing_.apart && team.even()) {
                 Team half = team.half();
                 run_direction(half, layer * D + team.half_number());
             } else {
@@ -123,7 +107,26 @@ std::unique_ptr<Cache<T>> recurrent_forward(const Plan& plan, const ForwardCall<
             }
         }
     });
-    return cache;
+}
+
+template <class T>
+Tensor3<T> ForwardPass<T>::inner(const std::vector<Buffer<T>>& buffers, index layer) const {
+    const index width = plan_.shape.directions * plan_.shape.hidden_size;
+    const std::size_t place = static_cast<std::size_t>(layer) % buffers.size();
+    return {buffers[place].data(), plan_.shape.batch * width, width};
+}
+
+template <class T>
+Tensor3<T> ForwardPass<T>::input_of(index direction) const {
+    const auto& buffers = inputs_.empty() ? cache_->input_dropped : inputs_;
+    return whole_input(plan_.shape, buffers[static_cast<std::size_t>(direction)]);
+}
+
+template <class T>
+std::unique_ptr<Cache<T>> recurrent_forward(const Plan& plan, const ForwardCall<T>& call) {
+    ForwardPass<T> pass(plan, call);
+    pass.run();
+    return pass.take_cache();
 }
 
 template <class T>
@@ -187,6 +190,8 @@ void Cache<T>::allocate(const RecurrentShape& shape) {
         input_dropped.emplace_back(shape.inputs());
 }
 
+template class ForwardPass<float>;
+template class ForwardPass<double>;
 template struct PackedStack<float>;
 template struct PackedStack<double>;
 template struct Cache<float>;

@@ -6,7 +6,7 @@
 #include <memory>
 #include <mutex>
 
-#include "ops/recurrent.h"
+#include "ops/forward_pass.h"
 
 namespace fastrnn {
 
@@ -23,21 +23,19 @@ public:
     // B rows.
     void step(index batch, const T* x, index x_stride, T* h) {
         const std::lock_guard<std::mutex> lock(mutex_);
-        if (!plan_ || plan_->shape.batch != batch) use(batch);
-        ForwardCall<T> call;
-        call.x = {x, 0, x_stride};
-        call.packed = &weights_;
-        if (carrying_) call.h0 = h_[now_].data(), call.c0 = has_c() ? c_[now_].data() : nullptr;
-        call.output = {h, 0, shape_.hidden_size};
-        call.hn = h_[1 - now_].data(), call.cn = has_c() ? c_[1 - now_].data() : nullptr;
-        recurrent_forward(*plan_, call);
+        if (batch != shape_.batch || !plan_) use(batch);
+        if (threads_ != threads_at_hand()) prepare();
+        for (index i = 0; i < batch; ++i)
+            std::copy_n(x + i * x_stride, shape_.input_size, x_.data() + i * shape_.input_size);
+        pass_[now_]->run();
+        std::copy_n(output_.data(), batch * shape_.hidden_size, h);
         now_ = 1 - now_;
         carrying_ = true;
     }
 
     void forget() {
         const std::lock_guard<std::mutex> lock(mutex_);
-        carrying_ = false;
+        if (plan_) clear();
     }
     // h, c: [layers, B, H]
     void carry(index batch, const T* h, const T* c) {
@@ -61,15 +59,45 @@ private:
     void use(index batch) {
         shape_.batch = batch;
         plan_ = std::make_unique<Plan>(shape_, nullptr);
-        for (auto* state : {h_, c_})
-            for (int i = 0; i < 2; ++i) state[i] = Buffer<T>(state_size());
+        x_ = Buffer<T>(batch * shape_.input_size);
+        output_ = Buffer<T>(batch * shape_.hidden_size);
+        for (int i = 0; i < 2; ++i) {
+            h_[i] = Buffer<T>(state_size());
+            if (has_c()) c_[i] = Buffer<T>(state_size());
+        }
+        clear();
+        prepare();
+    }
+
+    // One pass for each turn, from one state to the other.
+    void prepare() {
+        threads_ = threads_at_hand();
+        ForwardCall<T> call;
+        call.x = {x_.data(), 0, shape_.input_size};
+        call.packed = &weights_;
+        call.output = {output_.data(), 0, shape_.hidden_size};
+        for (int from : {0, 1}) {
+            call.h0 = h_[from].data(), call.hn = h_[1 - from].data();
+            call.c0 = c_[from].data(), call.cn = c_[1 - from].data();
+            call.turn = from;
+            pass_[from] = std::make_unique<ForwardPass<T>>(*plan_, call);
+        }
+    }
+
+    void clear() {
+        std::fill_n(h_[now_].data(), state_size(), T(0));
+        if (has_c()) std::fill_n(c_[now_].data(), state_size(), T(0));
+        carrying_ = false;
     }
     index state_size() const { return shape_.layers * shape_.batch * shape_.hidden_size; }
 
     RecurrentShape shape_;
     const PackedStack<T>& weights_;
     std::unique_ptr<Plan> plan_;
+    Buffer<T> x_, output_;
     Buffer<T> h_[2], c_[2];  // [layers, B, H], in turn
+    std::unique_ptr<ForwardPass<T>> pass_[2];
+    int threads_ = 0;
     int now_ = 0;
     bool carrying_ = false;
     std::mutex mutex_;

@@ -108,6 +108,8 @@ int get_num_threads() {
 
 void set_num_threads(int n) { num_threads.store(n, std::memory_order_relaxed); }
 
+int threads_at_hand() { return threads_beside_others(get_num_threads()); }
+
 int threads_worth(double flops, index pieces) {
     const double by_work = flops / flops_worth_a_thread;
     index n = smaller(get_num_threads(), larger(1, pieces));
@@ -165,20 +167,21 @@ Team::Range Team::split(index n, index grain) const {
 }
 
 void run(int threads, double flops, const std::function<void(Team&)>& body) {
-    const auto start = std::chrono::steady_clock::now();
-    last_poll = start;
+    // Of little work nobody asks, and it reads no clock.
+    const bool watched = flops >= flops_worth_watching;
+    LostTime::Clock::time_point start;
+    if (watched) last_poll = start = LostTime::Clock::now();
     bool cancelled = false;
     if (threads <= 1) {
         Team::Shared shared(1);
         LostTime::Duration slept{0};
         FlushDenormals flush;
-        Team team(0, 1, true, shared, shared.barrier, slept);
+        Team team(0, 1, watched, shared, shared.barrier, slept);
         body(team);
         cancelled = team.cancelled();
     } else {
         // The region may get fewer threads than it asked for; the team is made of those that came.
         Team::Shared* shared = nullptr;
-        const bool watched = flops >= flops_worth_watching;
 #pragma omp parallel num_threads(threads)
         {
             const int size = omp_get_num_threads();
@@ -187,7 +190,7 @@ void run(int threads, double flops, const std::function<void(Team&)>& body) {
             const int rank = omp_get_thread_num();
             LostTime::Duration slept{0};
             FlushDenormals flush;
-            Team team(rank, size, rank == 0, *shared, shared->barrier, slept);
+            Team team(rank, size, watched && rank == 0, *shared, shared->barrier, slept);
             if (watched) {
                 const LostTime lost(start);
                 body(team);
@@ -197,7 +200,7 @@ void run(int threads, double flops, const std::function<void(Team&)>& body) {
             }
         }
         if (watched) {
-            note_lost_time(threads, std::chrono::steady_clock::now() - start,
+            note_lost_time(threads, LostTime::Clock::now() - start,
                            LostTime::Duration(shared->lost.load()));
         }
         cancelled = shared->cancelled.load();

@@ -23,6 +23,8 @@ void set_poll(bool (*poll)());
 
 int get_num_threads();
 void set_num_threads(int n);
+// That many, or fewer while others use the processors too.
+int threads_at_hand();
 // Threads for work that may be cut into `pieces`, of `flops` floating-point operations in all;
 // fewer while others use the processors too.
 int threads_worth(double flops, index pieces);
@@ -57,7 +59,7 @@ public:
     }
     // After an interruption the bodies skip their work but still meet at every barrier.
     bool cancelled() const { return shared_.cancelled.load(std::memory_order_relaxed); }
-    void poll();  // does nothing except now and then on rank 0
+    void poll();  // does nothing except now and then on rank 0 of long work
 
     struct Range {
         index begin, end;
@@ -81,7 +83,8 @@ private:
           barrier_(barrier),
           slept_(slept) {}
     const int rank_, size_;
-    const bool polls_;  // whether this is the thread that called run()
+    const bool
+        polls_;  // whether this is the thread that called run(), with work that takes a while
     Shared& shared_;
     Barrier& barrier_;
     LostTime::Duration& slept_;

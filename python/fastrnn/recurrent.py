@@ -163,16 +163,17 @@ class Recurrent:
         array, [B, H]
             h_t of the last layer.
         """
+        stepper = self._stepper or self._one_direction("step")
         h: Array
         try:
-            h = self._one_direction("step").step(x)
+            h = stepper.step(x)
         except ValueError:
             # The core reads x in place; another layout of the last axis is copied first.
             array = _stack.typed("x", x, self._stack.dtype)
             readable = _stack.readable(array)
             if readable is array:
                 raise
-            h = self._one_direction("step").step(readable)
+            h = stepper.step(readable)
         return h
 
     def _one_direction(self, method: str) -> core.Stepper:

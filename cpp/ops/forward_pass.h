@@ -1,0 +1,42 @@
+// The forward pass of a stack: layer after layer, direction after direction, all in one parallel
+// region.
+#pragma once
+
+#include "ops/direction_forward.h"
+
+namespace fastrnn {
+
+// Prepared once, for arrays that stay where they are, and run as often as wanted.
+template <class T>
+class ForwardPass {
+public:
+    // `plan` and what `call` points to must outlive this.
+    ForwardPass(const Plan& plan, const ForwardCall<T>& call);
+    void run();
+    std::unique_ptr<Cache<T>> take_cache() { return std::move(cache_); }
+
+private:
+    // What lies between the layers, [T, B, D * H], and the dropped inputs, [T, B, I].
+    Tensor3<T> inner(const std::vector<Buffer<T>>& buffers, index layer) const;
+    Tensor3<T> output_of(index layer) const {
+        return inner(cache_ ? cache_->layer_output : between_, layer);
+    }
+    Tensor3<T> dropped_of(index layer) const {
+        return inner(dropped_.empty() ? cache_->layer_dropped : dropped_, layer);
+    }
+    Tensor3<T> input_of(index direction) const;
+
+    const Plan& plan_;
+    const ForwardCall<T> call_;
+    const Kernels kernels_;
+    const KernelTable<T>& table_;
+    Sharing sharing_;
+    std::unique_ptr<Cache<T>> cache_;
+    // Where the cache does not keep them: the outputs, in turn, and what dropout makes of them and
+    // of the input.
+    std::vector<Buffer<T>> between_, dropped_, inputs_;
+    std::vector<PackedLayer<T>> packed_;
+    std::vector<DirectionForward<T>> directions_;
+};
+
+}  // namespace fastrnn
