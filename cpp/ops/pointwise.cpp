@@ -14,6 +14,11 @@ namespace {
 // An exponential is worth about this many multiplications.
 constexpr double transcendental_flops = 40;
 
+// Of an embedding's gradient: bytes of neighbouring rows that one member sums, and how many ids
+// ahead it fetches their rows.
+constexpr index owned_bytes = 8192;
+constexpr std::size_t rows_ahead = 4;
+
 template <class T>
 const KernelTable<T>& kernels() {
     return kernel_table<T>(current_kernels());
@@ -32,18 +37,29 @@ void embedding_forward(const std::int64_t* ids, index n, const T* table, index w
 template <class T>
 void embedding_backward(const std::int64_t* ids, index n, const T* dout, index rows, index width,
                         T* dtable) {
-    const index line = 64 / static_cast<index>(sizeof(T));
+    // Members own rows of the table, some cache lines in turn, since frequent ids tend to be
+    // neighbours. No two members write to one row, and each sums in the order of n.
+    const index row_bytes = larger(1, width * static_cast<index>(sizeof(T)));
+    const index block = larger(1, owned_bytes / row_bytes), blocks = ceil_div(rows, block);
     const double flops = static_cast<double>((n + rows) * width);
-    run(threads_worth(flops, ceil_div(width, line)), flops, [&](Team& team) {
-        const Team::Range part = team.split(rows);
-        std::fill_n(dtable + part.begin * width, (part.end - part.begin) * width, T(0));
-        team.barrier();
-        // By columns: no two threads meet in one element, and each keeps the order of n.
-        const Team::Range columns = team.split(width, line);
-        const index count = columns.end - columns.begin;
-        for (index i = 0; count > 0 && i < n; ++i) {
-            kernels<T>().add_to(dout + i * width + columns.begin,
-                                dtable + ids[i] * width + columns.begin, count);
+    const KernelTable<T>& table = kernels<T>();
+    run(threads_worth(flops, blocks), flops, [&](Team& team) {
+        for (index b = team.rank(); b < blocks; b += team.size()) {
+            const index begin = b * block, end = smaller(rows, begin + block);
+            std::fill_n(dtable + begin * width, (end - begin) * width, T(0));
+        }
+        std::vector<index> own;
+        own.reserve(static_cast<std::size_t>(n));
+        for (index i = 0; i < n; ++i) {
+            if (ids[i] / block % team.size() == team.rank()) own.push_back(i);
+        }
+        for (std::size_t j = 0; j < own.size(); ++j) {
+            if (j + rows_ahead < own.size()) {
+                const T* const next = dtable + ids[own[j + rows_ahead]] * width;
+                for (index k = 0; k < row_bytes; k += 64)
+                    __builtin_prefetch(reinterpret_cast<const char*>(next) + k, 1, 3);
+            }
+            table.add_to(dout + own[j] * width, dtable + ids[own[j]] * width, width);
         }
     });
 }
