@@ -251,6 +251,26 @@ def test_an_id_outside_the_table_is_refused():
     assert np.array_equal(layer([[1.0, 3.0]]), layer([[1, 3]]))
 
 
+def test_an_embeddings_gradient_is_an_array_and_rows_for_the_optimiser():
+    layer, ids = Embedding(6, 2), np.array([[5, 1, 5], [0, 1, 5]])
+    layer(ids, training=True)
+    dy = np.random.default_rng(2).normal(size=(2, 3, 2)).astype(np.float32)
+    layer.backward(dy)
+    rows = layer.gradients_for_step()["weight"]
+    assert rows.ids.tolist() == [5, 1, 0]
+    assert (rows.shape, rows.dtype, rows.rows.shape) == ((6, 2), np.float32, (3, 2))
+    whole = np.zeros((6, 2), np.float32)
+    np.add.at(whole, ids, dy)
+    assert np.array_equal(np.asarray(rows), whole)
+    assert np.array_equal(np.array(rows, np.float64), whole)
+    with pytest.raises(ValueError, match="copy"):
+        np.array(rows, copy=False)
+    assert layer.gradients["weight"] is layer.gradients["weight"]
+    assert np.array_equal(layer.gradients["weight"], whole)
+    layer.gradients["weight"] *= 2  # whoever changes it changes what the optimiser gets
+    assert np.array_equal(layer.gradients_for_step()["weight"], 2 * whole)
+
+
 @pytest.mark.parametrize("mask_zero", [False, True])
 def test_a_batch_of_no_rows_goes_through_and_back(mask_zero):
     model = Sequential(

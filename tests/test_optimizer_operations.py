@@ -99,6 +99,52 @@ def test_global_norm_agrees_with_the_reference(dtype, isa):
     assert _core.global_norm([]) == 0
 
 
+@pytest.mark.parametrize("clip", CLIPS, ids=str)
+@pytest.mark.parametrize("shape", [(50, 7), (400, 100), (6, 5000), (3, 1), (4, 0)], ids=str)
+def test_a_gradient_of_rows_gives_the_step_of_the_whole_array(shape, clip, dtype):
+    rng = np.random.default_rng(12)
+    ids = rng.permutation(shape[0])[: shape[0] // 2]
+    rows = rng.normal(size=(len(ids), shape[1])).astype(dtype)
+    whole = np.zeros(shape, dtype)
+    whole[ids] = rows
+    start = [rng.normal(size=shape).astype(dtype), np.ones(5, dtype)]
+    other = rng.normal(size=5).astype(dtype)
+
+    def compute(gradient):
+        params = [p.copy() for p in start]
+        kept = [[np.zeros_like(p) for p in start] for _ in range(3)]
+        for step in range(1, 4):
+            rule = (step, 0.01, 0.9, 0.999, 1e-7, 0.01, SCALE)
+            _core.adam(params, [gradient, other], *kept, *rule, *clip)
+        return params
+
+    of_rows = assert_same_for_any_threads(lambda: compute((ids, rows)))
+    for a, b in zip(of_rows, compute(whole), strict=True):
+        if clip[0] in ("none", "value"):
+            assert np.array_equal(a, b)
+        else:  # the squares of whole rows are summed block by block: in another order
+            np.testing.assert_allclose(a, b, rtol=0, atol=100 * U[dtype])
+    norms = [_core.global_norm([gradient, other]) for gradient in ((ids, rows), whole)]
+    assert norms[0] == pytest.approx(norms[1], rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("ids", "rows", "error", "words"),
+    [
+        ([0, 4], (2, 3), IndexError, "ids: expected 0 .. 3, got 4"),
+        ([0, -1], (2, 3), IndexError, "ids: expected 0 .. 3, got -1"),
+        ([0], (2, 3), ValueError, "ids: expected shape"),
+        ([0, 1], (2, 2), ValueError, "params: expected shape"),
+        ([0, 1], (2,), ValueError, "grads"),
+    ],
+)
+def test_rows_that_do_not_fit_are_named(ids, rows, error, words):
+    params, gradient = [np.ones((4, 3))], (np.array(ids), np.ones(rows))
+    with pytest.raises(error, match=words):
+        _core.sgd(params, [gradient], [], 0.1, 0.9, False, 0.0, 1.0, "none", 0.0)
+    assert (params[0] == 1).all()
+
+
 @pytest.mark.parametrize("wrong", [np.nan, np.inf])
 def test_a_gradient_that_is_not_finite_is_seen_after_clipping(wrong, dtype, isa):
     grads = [np.ones(1001, dtype), np.ones(3, dtype)]

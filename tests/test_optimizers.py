@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from fastrnn import losses, metrics, optimizers
+from fastrnn import losses, metrics, ops, optimizers
 from fastrnn.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
 from fastrnn.optimizers.schedules import (
     CosineDecay,
@@ -170,6 +170,19 @@ def test_an_optimiser_of_ones_own_overrides_one_method():
     optimizer.apply(parameters, {"a": np.array([2.0, -3.0, 0.0])})
     assert parameters["a"].tolist() == [-0.5, 0.5, 0.0]
     assert optimizer.state_dict()["seen/a"].tolist() == [1, 1, 1]
+
+
+class HalfSGD(SGD):
+    def update(self, params, grads, state, **options):
+        super().update(params, [g / 2 for g in grads], state, **options)
+
+
+def test_rows_of_a_gradient_become_an_array_for_an_optimiser_of_ones_own():
+    rows = ops.RowGradient(np.array([2, 0]), np.array([[1.0], [2.0]]), 3)
+    for optimizer in (HalfSGD(0.5), SGD(0.25)):
+        table = {"a": np.zeros((3, 1))}
+        optimizer.apply(table, {"a": rows})
+        assert table["a"].ravel().tolist() == [-0.5, 0, -0.25]
 
 
 # ---- schedules -----------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ BACKENDS = ("tensorflow", "jax")
 CONFIGURATIONS = {
     "tensorflow": (
         "training: one tf.function for the whole step, time steps unrolled, without XLA (slower); "
-        "Adam changes the embedding's rows of the batch alone; prediction: a tf.function with XLA; "
+        "prediction: a tf.function with XLA; "
         "same intra-op and inter-op threads"
     ),
     "jax": "train_on_batch and predict_on_batch, both compiled by XLA; its own number of threads",

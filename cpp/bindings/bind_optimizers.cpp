@@ -6,6 +6,15 @@
 namespace fastrnn {
 namespace {
 
+// A gradient as large as its parameter and None, or the rows of a pair (ids, rows) and the ids.
+std::pair<py::object, py::object> gradient_and_ids(const py::object& item) {
+    const bool pair = py::isinstance<py::tuple>(item) && py::len(item) == 2;
+    const py::object gradient = pair ? py::object(item[py::int_(1)]) : item;
+    if (!py::isinstance<py::array>(gradient))
+        throw py::type_error("grads: expected numpy.ndarrays");
+    return {gradient, pair ? py::object(item[py::int_(0)]) : py::none()};
+}
+
 // Every parameter with its gradient and its slots; a list of slots that is empty stands for nulls.
 template <class T>
 std::vector<Parameter<T>> parameters(const py::sequence& values, const py::sequence& gradients,
@@ -18,15 +27,20 @@ std::vector<Parameter<T>> parameters(const py::sequence& values, const py::seque
         return contiguous<T>(item, name, shape);
     };
     for (std::size_t i = 0; i < gradients.size(); ++i) {
-        const py::object gradient = gradients[i];
-        if (!py::isinstance<py::array>(gradient))
-            throw py::type_error("grads: expected numpy.ndarrays");
+        const auto [gradient, ids] = gradient_and_ids(gradients[i]);
         const auto a = py::reinterpret_borrow<py::array>(gradient);
-        const std::vector<index> shape(a.shape(), a.shape() + a.ndim());
-        Parameter<T> p{{array_of(values, "params", i, shape),
-                        contiguous<const T>(gradient, "grads", shape),
-                        {}},
-                       a.size()};
+        std::vector<index> shape(a.shape(), a.shape() + a.ndim());
+        Parameter<T> p;
+        p.all.gradient = contiguous<const T>(gradient, "grads", shape);
+        p.size = a.size();
+        if (!ids.is_none() && values.size() > 0) {
+            p.rows = rows_of(gradient, "grads", 0, 2), p.width = shape[1];
+            p.row = contiguous<const std::int64_t>(ids, "ids", {p.rows});
+            shape[0] = rows_of(values[i], "params", 0, 2);
+            p.size = shape[0] * p.width;
+            check_ids(p.row, p.rows, shape[0], "ids");
+        }
+        p.all.value = array_of(values, "params", i, shape);
         for (std::size_t s = 0; s < slots.size(); ++s)
             p.all.slot[s] = array_of(slots[s].second, slots[s].first, i, shape);
         all.push_back(p);
@@ -65,7 +79,7 @@ void update(const py::sequence& params, const py::sequence& grads,
                      s >= static_cast<std::size_t>(required_slots));
     }
     if (grads.size() == 0) return;
-    by_type(py::object(grads[0]), "grads", [&](auto zero) {
+    by_type(gradient_and_ids(grads[0]).first, "grads", [&](auto zero) {
         const auto all = parameters<decltype(zero)>(params, grads, slots);
         const py::gil_scoped_release release;
         body(zero, all);
@@ -117,7 +131,7 @@ void py_rmsprop(const py::sequence& params, const py::sequence& grads, const py:
 
 double py_global_norm(const py::sequence& arrays) {
     if (arrays.size() == 0) return 0;
-    return by_type(py::object(arrays[0]), "arrays", [&](auto zero) {
+    return by_type(gradient_and_ids(arrays[0]).first, "arrays", [&](auto zero) {
         const auto all = parameters<decltype(zero)>(py::list(), arrays, {});
         const py::gil_scoped_release release;
         return global_norm(all);

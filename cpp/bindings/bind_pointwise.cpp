@@ -68,6 +68,20 @@ void py_embedding_backward(const py::object& ids, const py::object& dout,
     });
 }
 
+py::tuple py_number_ids(const py::object& ids) {
+    const index n = rows_of(ids, "ids", 0, 1);
+    const auto* i = contiguous<const std::int64_t>(ids, "ids", {n});
+    py::array_t<std::int64_t> place(n);
+    std::int64_t* const to = place.mutable_data();
+    std::vector<std::int64_t> found;
+    {
+        const py::gil_scoped_release release;
+        found = number_ids(i, n, to);
+    }
+    return py::make_tuple(
+        py::array_t<std::int64_t>(static_cast<py::ssize_t>(found.size()), found.data()), place);
+}
+
 void py_dropout(const py::object& x, const py::object& out, double p, std::uint64_t seed,
                 std::uint32_t stream, index first_step) {
     by_type(x, "x", [&](auto zero) {
@@ -92,6 +106,7 @@ void bind_pointwise(py::module_& m) {
           arg("dweight"), arg("dbias"));
     m.def("embedding_forward", py_embedding_forward, arg("ids"), arg("table"), arg("out"));
     m.def("embedding_backward", py_embedding_backward, arg("ids"), arg("dout"), arg("dtable"));
+    m.def("number_ids", py_number_ids, arg("ids"));
     m.def("dropout", py_dropout, arg("x"), arg("out"), arg("p"), arg("seed"), arg("stream"),
           arg("first_step"));
 }

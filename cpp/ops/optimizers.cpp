@@ -1,8 +1,10 @@
 #include "ops/optimizers.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
+#include "base/memory.h"
 #include "dispatch/isa.h"
 #include "parallel/team.h"
 
@@ -25,33 +27,50 @@ struct Block {
 
 template <class T>
 struct Blocks {
-    explicit Blocks(const std::vector<Parameter<T>>& all) : parameters(all) {
+    explicit Blocks(const std::vector<Parameter<T>>& all) : parameters(all), place(all.size()) {
         for (std::size_t p = 0; p < all.size(); ++p) {
             elements += static_cast<double>(all[p].size);
-            for (index begin = 0; begin < all[p].size; begin += block_elements) {
+            // Of rows, a whole number.
+            const index width = all[p].row ? larger(1, all[p].width) : 1;
+            const index most = larger(1, block_elements / width) * width;
+            for (index begin = 0; begin < all[p].size; begin += most)
                 blocks.push_back(
-                    {static_cast<index>(p), begin, smaller(block_elements, all[p].size - begin)});
-            }
+                    {static_cast<index>(p), begin, smaller(most, all[p].size - begin)});
+            if (!all[p].row || all[p].size == 0) continue;
+            largest = larger(largest, most);
+            place[p].assign(static_cast<std::size_t>(all[p].size / width), -1);
+            for (index i = 0; i < all[p].rows; ++i)
+                place[p][static_cast<std::size_t>(all[p].row[i])] = i;
         }
     }
 
     index count() const { return static_cast<index>(blocks.size()); }
 
-    ParameterSlice<T> slice(const Block& b) const {
-        const ParameterSlice<T>& all = parameters[static_cast<std::size_t>(b.parameter)].all;
-        ParameterSlice<T> part = {all.value + b.begin, all.gradient + b.begin, {}};
-        for (int s = 0; s < most_slots; ++s)
-            part.slot[s] = all.slot[s] ? all.slot[s] + b.begin : nullptr;
-        return part;
+    // The gradient of a block; `space`, of `largest` elements, is for one that is not there as
+    // such.
+    const T* gradient(const Block& b, T* space) const {
+        const auto number = static_cast<std::size_t>(b.parameter);
+        const Parameter<T>& p = parameters[number];
+        if (!p.row) return p.all.gradient + b.begin;
+        const index* const at = place[number].data();
+        for (index i = 0, row = b.begin / p.width; i < b.size; i += p.width, ++row) {
+            if (at[row] >= 0) {
+                std::copy_n(p.all.gradient + at[row] * p.width, p.width, space + i);
+            } else {
+                std::fill_n(space + i, p.width, T(0));
+            }
+        }
+        return space;
     }
 
-    double sum_of_squares(const Block& b) const {
-        const T* gradient = parameters[static_cast<std::size_t>(b.parameter)].all.gradient;
-        return kernels<T>().sum_of_squares(gradient + b.begin, b.size);
+    double sum_of_squares(const Block& b, T* space) const {
+        return kernels<T>().sum_of_squares(gradient(b, space), b.size);
     }
 
     const std::vector<Parameter<T>>& parameters;
     std::vector<Block> blocks;
+    std::vector<std::vector<index>> place;  // of a parameter's rows among its gradient's, or -1
+    index largest = 0;                      // block of a parameter whose gradient has rows
     double elements = 0;
 };
 
@@ -90,10 +109,11 @@ void for_blocks(const std::vector<Parameter<T>>& parameters, const Clipping& cli
     const double flops = blocks.elements * flops_per_element;
     run(threads_worth(flops, blocks.count()), flops, [&](Team& team) {
         const Team::Range range = team.split(blocks.count());
+        const Buffer<T> space(blocks.largest);
         if (norms) {
             for (index i = range.begin; i < range.end; ++i) {
                 const auto at = static_cast<std::size_t>(i);
-                squares[at] = blocks.sum_of_squares(blocks.blocks[at]);
+                squares[at] = blocks.sum_of_squares(blocks.blocks[at], space.data());
             }
             team.barrier();
             if (team.rank() == 0) find_scales(blocks, squares, clipping, scales);
@@ -102,7 +122,11 @@ void for_blocks(const std::vector<Parameter<T>>& parameters, const Clipping& cli
         for (index i = range.begin; i < range.end; ++i) {
             const Block& b = blocks.blocks[static_cast<std::size_t>(i)];
             const T scale = static_cast<T>(scales[static_cast<std::size_t>(b.parameter)]);
-            update(GradientClip<T>{scale, limit}, blocks.slice(b), b.size);
+            const ParameterSlice<T>& all = parameters[static_cast<std::size_t>(b.parameter)].all;
+            ParameterSlice<T> part = {all.value + b.begin, blocks.gradient(b, space.data()), {}};
+            for (int s = 0; s < most_slots; ++s)
+                part.slot[s] = all.slot[s] ? all.slot[s] + b.begin : nullptr;
+            update(GradientClip<T>{scale, limit}, part, b.size);
         }
     });
 }
@@ -143,7 +167,7 @@ double global_norm(const std::vector<Parameter<T>>& parameters) {
     for_ranges(blocks.count(), blocks.elements * pointwise_flops, [&](index begin, index end) {
         for (index i = begin; i < end; ++i) {
             const auto at = static_cast<std::size_t>(i);
-            squares[at] = blocks.sum_of_squares(blocks.blocks[at]);
+            squares[at] = blocks.sum_of_squares(blocks.blocks[at], nullptr);
         }
     });
     double total = 0;

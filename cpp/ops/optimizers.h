@@ -7,10 +7,15 @@
 
 namespace fastrnn {
 
+// `all.gradient` is as large as the parameter; or it holds `rows` rows of `width`, those numbered
+// `row` of the parameter, and the gradient of all others is 0: no number of the result depends on
+// which.
 template <class T>
 struct Parameter {
     ParameterSlice<T> all;
-    index size;
+    index size;  // of the parameter
+    const std::int64_t* row = nullptr;
+    index rows = 0, width = 0;
 };
 
 // What is done to the gradients first: they are multiplied by `scale`, and then nothing, or each
@@ -32,7 +37,8 @@ template <class T>
 void rmsprop(const std::vector<Parameter<T>>& parameters, const RmspropStep<T>& step,
              const Clipping& clipping);
 
-// The square root of the sum of all gradients' squares.
+// The square root of the sum of all gradients' squares; a parameter here is no larger than its
+// gradient.
 template <class T>
 double global_norm(const std::vector<Parameter<T>>& parameters);
 

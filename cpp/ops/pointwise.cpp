@@ -64,6 +64,27 @@ void embedding_backward(const std::int64_t* ids, index n, const T* dout, index r
     });
 }
 
+std::vector<std::int64_t> number_ids(const std::int64_t* ids, index n, std::int64_t* place) {
+    // A hash table with open addressing of places among `unique`, -1 where it is free.
+    std::uint64_t bits = 4;
+    while ((index{1} << bits) < 2 * n) ++bits;
+    const std::uint64_t slots = std::uint64_t{1} << bits;
+    std::vector<std::int64_t> unique, table(slots, -1);
+    for (index i = 0; i < n; ++i) {
+        // Fibonacci hashing: neighbouring ids fall far apart.
+        std::uint64_t slot =
+            (static_cast<std::uint64_t>(ids[i]) * 0x9e3779b97f4a7c15u) >> (64 - bits);
+        while (table[slot] >= 0 && unique[static_cast<std::size_t>(table[slot])] != ids[i])
+            slot = (slot + 1) & (slots - 1);
+        if (table[slot] < 0) {
+            table[slot] = static_cast<std::int64_t>(unique.size());
+            unique.push_back(ids[i]);
+        }
+        place[i] = table[slot];
+    }
+    return unique;
+}
+
 template <class T>
 void dropout(const T* x, T* out, index rows, index steps, index units, double p, std::uint64_t seed,
              std::uint32_t stream, index first_step) {

@@ -14,6 +14,8 @@ void embedding_forward(const std::int64_t* ids, index n, const T* table, index w
 template <class T>
 void embedding_backward(const std::int64_t* ids, index n, const T* dout, index rows, index width,
                         T* dtable);
+// The ids that occur, each once, as they first appear; place[n]: where among them ids[n] is.
+std::vector<std::int64_t> number_ids(const std::int64_t* ids, index n, std::int64_t* place);
 
 // x, out: [rows, steps, units]; out may be x.
 template <class T>

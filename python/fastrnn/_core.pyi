@@ -7,7 +7,7 @@ Clear messages, defaults and conversions are the Python modules' business.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -139,6 +139,9 @@ def embedding_forward(ids: Integers, table: Floating, out: Floating) -> None:
 def embedding_backward(ids: Integers, dout: Floating, dtable: Floating) -> None:
     """dtable [V, E] is overwritten with the sums of dout [N, E] per id, in the order of N."""
 
+def number_ids(ids: Integers) -> tuple[Integers, Integers]:
+    """The ids that occur in ids [N], each once, as they first appear, and where each one is [N]."""
+
 def dropout(x: Floating, out: Floating, p: float, seed: int, stream: int, first_step: int) -> None:
     """Inverted dropout of x [B, T, F]: kept elements are divided by 1 - p.
 
@@ -186,11 +189,14 @@ def row_loss(
 #
 # One step in place. Gradients are multiplied by grad_scale and then clipped: "none", "value" (each
 # number), "norm" (each gradient) or "global_norm" (all together) to `limit`. Weight decay is
-# decoupled: p -= lr * weight_decay * p first.
+# decoupled: p -= lr * weight_decay * p first. The gradient of a parameter [V, E] may be a pair: ids
+# [n], all different, and their rows [n, E]; the others are 0.
+
+Gradient: TypeAlias = Floating | tuple[Integers, Floating]
 
 def sgd(
     params: Sequence[Floating],
-    grads: Sequence[Floating],
+    grads: Sequence[Gradient],
     velocities: list[Floating],  # or empty
     lr: float,
     momentum: float,
@@ -202,7 +208,7 @@ def sgd(
 ) -> None: ...
 def adam(
     params: Sequence[Floating],
-    grads: Sequence[Floating],
+    grads: Sequence[Gradient],
     first: list[Floating],
     second: list[Floating],
     largest: list[Floating],  # AMSGrad's; or empty
@@ -218,7 +224,7 @@ def adam(
 ) -> None: ...
 def rmsprop(
     params: Sequence[Floating],
-    grads: Sequence[Floating],
+    grads: Sequence[Gradient],
     squares: list[Floating],
     means: list[Floating],  # centered; or empty
     velocities: list[Floating],  # momentum; or empty
@@ -231,7 +237,7 @@ def rmsprop(
     clip: str,
     limit: float,
 ) -> None: ...
-def global_norm(arrays: Sequence[Floating]) -> float:
+def global_norm(arrays: Sequence[Gradient]) -> float:
     """The square root of the sum of all squares; the same bits for any number of threads."""
 
 # ---- activations and normalisation ---------------------------------------------------------------

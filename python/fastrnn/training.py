@@ -204,7 +204,7 @@ def train_step(model: Trainer, given: Any, class_weight: ClassWeight | None = No
     parameters, gradients = {}, {}
     for layer in model.layers:
         if layer.trainable:
-            for name, gradient in layer.gradients.items():
+            for name, gradient in layer.gradients_for_step().items():
                 parameters[f"{layer.name}.{name}"] = layer.parameters[name]
                 gradients[f"{layer.name}.{name}"] = gradient
     optimizer.apply(parameters, gradients)

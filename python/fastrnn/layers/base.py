@@ -25,7 +25,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fastrnn import _check, random
+from fastrnn import _check, ops, random
 from fastrnn._typing import Array, Floating, Shape
 from fastrnn.layers import unsupported
 
@@ -123,6 +123,10 @@ class Layer:
     def backward(self, dy: Array, *, need_dx: bool = True) -> Floating | None:
         """Set `gradients` and return dx of the last training `forward` (None if not needed)."""
         raise NotImplementedError(f"{type(self).__name__}.backward")
+
+    def gradients_for_step(self) -> Mapping[str, ops.Gradient]:
+        """Return `gradients` as an optimiser may take them."""
+        return self.gradients
 
     def compute_mask(self, x: Array, mask: Array | None = None) -> Array | None:
         """Return the mask of the output, for an input and its mask."""

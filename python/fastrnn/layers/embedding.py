@@ -101,7 +101,24 @@ class Embedding(Layer):
         self.gradients = {}
         if self.trainable:
             dy = self.to_floating("dy", dy)
-            self.gradients["weight"] = ops.embedding_backward(ids, dy, self.input_dim)
+            self._row_gradients = {"weight": ops.embedding_backward_rows(ids, dy, self.input_dim)}
+
+    @property
+    def gradients(self) -> dict[str, Floating]:
+        """What the last `backward` left; the array, as large as the table, is made on demand."""
+        for name, rows in self._row_gradients.items():
+            self._gradients[name] = np.asarray(rows)
+        self._row_gradients = {}
+        return self._gradients
+
+    @gradients.setter
+    def gradients(self, value: dict[str, Floating]) -> None:
+        self._gradients = value
+        self._row_gradients = {}
+
+    def gradients_for_step(self) -> dict[str, ops.Gradient]:
+        """Return the gradient as the rows that the batch used."""
+        return {**self._gradients, **self._row_gradients}
 
     def compute_mask(self, x: Array, mask: Array | None = None) -> Array | None:
         """Return where the ids [B, T] are not 0, if that is padding."""

@@ -23,7 +23,12 @@ from fastrnn.ops.activations import (
     keeps_input,
 )
 from fastrnn.ops.dropout_masks import dropout
-from fastrnn.ops.embedding import embedding_backward, embedding_forward
+from fastrnn.ops.embedding import (
+    RowGradient,
+    embedding_backward,
+    embedding_backward_rows,
+    embedding_forward,
+)
 from fastrnn.ops.layer_norm import layer_norm_backward, layer_norm_forward
 from fastrnn.ops.linear import linear_backward, linear_forward
 from fastrnn.ops.losses import (
@@ -50,7 +55,7 @@ from fastrnn.ops.steps import (
     repeat_steps_backward,
     scatter_steps,
 )
-from fastrnn.ops.updates import Clip, adam, global_norm, rmsprop, sgd
+from fastrnn.ops.updates import Clip, Gradient, adam, global_norm, rmsprop, sgd
 
 __all__ = [
     "ACTIVATIONS",
@@ -58,10 +63,12 @@ __all__ = [
     "GAPS",
     "PREFIX",
     "Clip",
+    "Gradient",
     "LossAndGradient",
     "MemoryLimit",
     "MemoryMode",
     "Pooled",
+    "RowGradient",
     "RowLoss",
     "activation_backward",
     "activation_forward",
@@ -72,6 +79,7 @@ __all__ = [
     "differs",
     "dropout",
     "embedding_backward",
+    "embedding_backward_rows",
     "embedding_forward",
     "gather_steps",
     "global_norm",

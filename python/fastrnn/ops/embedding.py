@@ -1,10 +1,50 @@
 """Rows of a table by id, and the table's gradient."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 
 from fastrnn import _check
 from fastrnn._load import core as _core
-from fastrnn._typing import Array, Floating
+from fastrnn._typing import Array, Floating, Integers
+
+
+class RowGradient:
+    """The gradient of a table [V, E] of which few rows were used: zeros but for those.
+
+    `numpy.asarray` makes the whole array of it.
+
+    Attributes
+    ----------
+    ids : int64 array [n]
+        The rows that were used, all different.
+    rows : array [n, E]
+        Their gradients.
+    shape : tuple of int
+        That of the table.
+    """
+
+    def __init__(self, ids: Integers, rows: Floating, count: int) -> None:
+        self.ids = ids
+        self.rows = rows
+        self.shape = (count, rows.shape[1])
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of the numbers."""
+        return self.rows.dtype
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        if copy is False:
+            raise ValueError("copy: a RowGradient cannot become an array without a copy")
+        whole = np.zeros(self.shape, self.dtype)
+        whole[self.ids] = self.rows
+        return whole if dtype is None else whole.astype(dtype, copy=False)
+
+    def __repr__(self) -> str:
+        return f"<RowGradient of shape {self.shape}, {len(self.ids)} rows>"
 
 
 def embedding_forward(ids: Array, table: Array) -> Floating:
@@ -30,3 +70,11 @@ def embedding_backward(ids: Array, dout: Array, rows: int) -> Floating:
     dtable = np.empty((_check.positive_int("rows", rows), size), dout.dtype)
     _core.embedding_backward(ids.reshape(-1), dout.reshape(-1, size), dtable)
     return dtable
+
+
+def embedding_backward_rows(ids: Array, dout: Array, rows: int) -> RowGradient:
+    """Do what `embedding_backward` does for the rows that occur in ``ids``."""
+    ids = _check.integers("ids", ids)
+    found, place = _core.number_ids(ids.reshape(-1))
+    sums = embedding_backward(place.reshape(ids.shape), dout, max(1, len(found)))
+    return RowGradient(found, sums[: len(found)], _check.positive_int("rows", rows))

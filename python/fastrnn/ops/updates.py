@@ -2,7 +2,8 @@
 
 Every list has an array for each parameter, of its shape and of one type; the lists of what is kept
 only in some variants may be empty. ``grads`` are multiplied by ``grad_scale``, then clipped. Weight
-decay is decoupled: p -= learning_rate * weight_decay * p comes first.
+decay is decoupled: p -= learning_rate * weight_decay * p comes first. A gradient may be a
+`RowGradient`, which gives the same step.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ import numpy as np
 
 from fastrnn import _check
 from fastrnn._load import core as _core
-from fastrnn._typing import Array, Floating
+from fastrnn._typing import Array, Floating, Integers
+from fastrnn.ops.embedding import RowGradient
+
+Gradient: TypeAlias = Array | RowGradient
 
 Clip: TypeAlias = tuple[Literal["none", "value", "norm", "global_norm"], float]
 """How gradients are clipped: each number to +-limit, each gradient's norm or all gradients' joint
@@ -25,7 +29,7 @@ NO_CLIP: Clip = ("none", 0.0)
 
 def sgd(
     params: Sequence[Floating],
-    grads: Sequence[Array],
+    grads: Sequence[Gradient],
     velocities: Sequence[Floating] = (),
     *,
     learning_rate: float,
@@ -55,7 +59,7 @@ def sgd(
 
 def adam(
     params: Sequence[Floating],
-    grads: Sequence[Array],
+    grads: Sequence[Gradient],
     first: Sequence[Floating],
     second: Sequence[Floating],
     largest: Sequence[Floating] = (),
@@ -93,7 +97,7 @@ def adam(
 
 def rmsprop(
     params: Sequence[Floating],
-    grads: Sequence[Array],
+    grads: Sequence[Gradient],
     squares: Sequence[Floating],
     means: Sequence[Floating] = (),
     velocities: Sequence[Floating] = (),
@@ -127,11 +131,18 @@ def rmsprop(
     )
 
 
-def global_norm(arrays: Sequence[Array]) -> float:
+def global_norm(arrays: Sequence[Gradient]) -> float:
     """Return the square root of the sum of all squares of arrays of one type."""
     return _core.global_norm(_contiguous(arrays))
 
 
-def _contiguous(arrays: Sequence[Array]) -> list[Array]:
+def _contiguous(gradients: Sequence[Gradient]) -> list[Floating | tuple[Integers, Floating]]:
     """Return C-contiguous arrays; what is not a NumPy array is the core's to refuse."""
-    return [a if a.flags.c_contiguous else np.ascontiguousarray(a) for a in arrays]
+    return [
+        (g.ids, g.rows)
+        if isinstance(g, RowGradient)
+        else g
+        if g.flags.c_contiguous
+        else np.ascontiguousarray(g)
+        for g in gradients
+    ]

@@ -49,6 +49,10 @@ class Optimizer:
     slots: tuple[str, ...] = ()
     """The names of what is remembered for each parameter; zeros at first."""
 
+    takes_rows: ClassVar[bool] = False
+    """Whether `update` takes an `ops.RowGradient`; a class that overrides it gets arrays unless it
+    says so."""
+
     def __init__(
         self,
         learning_rate: LearningRate,
@@ -79,13 +83,15 @@ class Optimizer:
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         Optimizer.classes[cls.__name__] = cls
+        if "update" in cls.__dict__ and "takes_rows" not in cls.__dict__:
+            cls.takes_rows = False
 
     # ---- to override -----------------------------------------------------------------------------
 
     def update(
         self,
         params: list[Floating],
-        grads: list[Array],
+        grads: list[Any],
         state: dict[str, list[Floating]],
         *,
         learning_rate: float,
@@ -186,8 +192,12 @@ class Optimizer:
             )
         self._model = model
 
-    def apply(self, parameters: Mapping[str, Floating], gradients: Mapping[str, Array]) -> None:
+    def apply(
+        self, parameters: Mapping[str, Floating], gradients: Mapping[str, ops.Gradient]
+    ) -> None:
         """Take one step; both mappings have the same names."""
+        if not self.takes_rows:
+            gradients = {name: np.asarray(gradient) for name, gradient in gradients.items()}
         learning_rate = self.learning_rate
         self.iterations += 1
         for slot in self._state.values():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastrnn import _check, ops
-from fastrnn._typing import Array, Floating
+from fastrnn._typing import Floating
 from fastrnn.optimizers.base import LearningRate, Optimizer
 
 
@@ -15,6 +15,8 @@ class SGD(Optimizer):
     With ``nesterov`` p += momentum * v - lr * g (Sutskever et al. 2013). See `Optimizer` for the
     other parameters.
     """
+
+    takes_rows = True
 
     def __init__(
         self,
@@ -40,7 +42,7 @@ class SGD(Optimizer):
     def update(
         self,
         params: list[Floating],
-        grads: list[Array],
+        grads: list[ops.Gradient],
         state: dict[str, list[Floating]],
         **options: Any,
     ) -> None:
@@ -62,6 +64,8 @@ class RMSprop(Optimizer):
     ``momentum`` the steps are summed: v = momentum * v + step, p -= v. See `Optimizer` for the
     other parameters.
     """
+
+    takes_rows = True
 
     def __init__(
         self,
@@ -93,7 +97,7 @@ class RMSprop(Optimizer):
     def update(
         self,
         params: list[Floating],
-        grads: list[Array],
+        grads: list[ops.Gradient],
         state: dict[str, list[Floating]],
         **options: Any,
     ) -> None:
@@ -128,6 +132,8 @@ class Adam(Optimizer):
     `Optimizer` for the other parameters.
     """
 
+    takes_rows = True
+
     def __init__(
         self,
         learning_rate: LearningRate = 0.001,
@@ -154,7 +160,7 @@ class Adam(Optimizer):
     def update(
         self,
         params: list[Floating],
-        grads: list[Array],
+        grads: list[ops.Gradient],
         state: dict[str, list[Floating]],
         **options: Any,
     ) -> None:
