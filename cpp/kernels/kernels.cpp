@@ -1,14 +1,12 @@
 // The only translation unit that is compiled once per ISA (see CMakeLists.txt): it instantiates
 // every kernel for that ISA and exports one function, kernels_<isa>().
 #include "kernels/activations.h"
-#include "kernels/gru.h"
+#include "kernels/cells.h"
 #include "kernels/layer_norm.h"
 #include "kernels/losses.h"
-#include "kernels/lstm.h"
 #include "kernels/optimizers.h"
 #include "kernels/pack.h"
 #include "kernels/pointwise.h"
-#include "kernels/rnn.h"
 
 namespace fastrnn {
 namespace {
