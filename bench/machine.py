@@ -13,7 +13,19 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-VARIABLES = ("FASTRNN_", "KERAS_", "OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "TF_")
+VARIABLES = (
+    "ATEN_",
+    "DNNL_",
+    "FASTRNN_",
+    "GOMP_",
+    "KERAS_",
+    "KMP_",
+    "MKL_",
+    "OMP_",
+    "ONEDNN_",
+    "OPENBLAS_",
+    "TF_",
+)
 PACKAGES = (
     "fastrnn",
     "numpy",
