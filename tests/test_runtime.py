@@ -3,6 +3,7 @@
 import concurrent.futures
 import os
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import pytest
 import fastrnn
 from cases import (
     CELLS,
+    Case,
     assert_same_bits,
     forward,
     problem_of,
@@ -346,3 +348,21 @@ print(resident() - before)
     options = os.environ.get("ASAN_OPTIONS", "") + ":quarantine_size_mb=1"
     grown = float(output_of(code, ASAN_OPTIONS=options))
     assert grown < 20  # MiB; a lost cache, output or gradient a call would be hundreds
+
+
+@linux
+def test_threads_may_run_where_they_could_before(threads):
+    case = Case(H=64, B=32, T=50)
+
+    def allowed():
+        tasks = os.listdir("/proc/self/task")
+        return {task: os.sched_getaffinity(int(task)) for task in tasks}
+
+    run_forward(case)
+    before = allowed()
+    for pause in [0.0] * 20 + [0.02] * 5:  # after a pause workers have to be woken
+        time.sleep(pause)
+        run_forward(case)
+    after = allowed()
+    assert all(after[task] == before[task] for task in after.keys() & before.keys())
+    assert all(after[task] == os.sched_getaffinity(0) for task in after.keys() - before.keys())
