@@ -5,6 +5,7 @@
 #include "kernels/layer_norm.h"
 #include "kernels/losses.h"
 #include "kernels/optimizers.h"
+#include "kernels/outer.h"
 #include "kernels/pack.h"
 #include "kernels/pointwise.h"
 

@@ -102,7 +102,7 @@ struct ForwardCall {
     T* hn = nullptr;
     T* cn = nullptr;
     Tensor3<T> cells;  // of the last layer; data may be null
-    index turn = 0;    // of a stream: the number of the call, whose steps take turns as in a call
+    index turn = 0;    // of a stream, a step a call: odd or even, for ForwardStep::back_to_front
 };
 
 template <class T>

@@ -83,8 +83,7 @@ private:
           barrier_(barrier),
           slept_(slept) {}
     const int rank_, size_;
-    const bool
-        polls_;  // whether this is the thread that called run(), with work that takes a while
+    const bool polls_;  // the thread that called run(), with long work
     Shared& shared_;
     Barrier& barrier_;
     LostTime::Duration& slept_;

@@ -73,7 +73,7 @@ def embedding_backward(ids: Array, dout: Array, rows: int) -> Floating:
 
 
 def embedding_backward_rows(ids: Array, dout: Array, rows: int) -> RowGradient:
-    """Do what `embedding_backward` does for the rows that occur in ``ids``."""
+    """Sum dout [..., E] by id, for those rows of the table [rows, E] that ids [...] name."""
     ids = _check.integers("ids", ids)
     found, place = _core.number_ids(ids.reshape(-1))
     sums = embedding_backward(place.reshape(ids.shape), dout, max(1, len(found)))
