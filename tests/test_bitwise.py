@@ -15,6 +15,7 @@ from cases import (
     settings,
     stacked,
 )
+from fastrnn import _core
 from neighbours import Neighbours
 
 # Shapes of which each thread gets rows of the batch, and shapes of which it gets hidden units
@@ -52,6 +53,24 @@ def test_any_number_of_threads_gives_the_same_bits(cell, shape, dtype, isa):
 @cells
 def test_any_number_of_threads_gives_the_same_bits_for_a_large_network(cell, isa):
     assert_threads_give_the_same_bits(Case(cell, T=5, B=64, I=40, H=256, dtype="float32"))
+
+
+@pytest.mark.parametrize("paces", [None, [1.0, 0.5, 1.0, 0.7] * 4], ids=["alike", "uneven"])
+@pytest.mark.parametrize("lengths", ["none", "ragged"])
+@cells
+def test_groups_of_rows_and_units_give_the_same_bits(cell, lengths, paces):
+    """A large team shares both, and on uneven processors the rows by who is how fast."""
+    case = Case(cell, T=12, B=100, I=24, H=320, lengths=lengths, dtype="float32")
+    with settings(threads=1):
+        expected = run_forward(case)
+        gradients = run_backward(case, expected.cache)
+    for threads in [8, 12, 16]:
+        with settings(threads=threads):
+            for _ in range(2 if paces else 0):  # what was seen twice is believed
+                _core.note_paces(paces)
+            result = run_forward(case)
+            assert_same_bits(result, expected)
+            assert_same_bits(run_backward(case, result.cache), gradients)
 
 
 def test_neighbours_change_no_bit():

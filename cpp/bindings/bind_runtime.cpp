@@ -3,6 +3,7 @@
 #include "bindings/arrays.h"
 #include "dispatch/isa.h"
 #include "ops/pointwise.h"
+#include "parallel/pace.h"
 #include "parallel/team.h"
 
 namespace fastrnn {
@@ -25,6 +26,7 @@ void bind_runtime(py::module_& m) {
         }
         set_num_threads(n);
     });
+    m.def("note_paces", &note_paces);  // for tests: what a team on uneven processors would note
     m.def("fma_peak", [](bool double_precision, int num_threads, double seconds) {
         if (num_threads < 1 || num_threads > 4096)
             throw py::value_error("num_threads: expected 1 .. 4096");

@@ -43,10 +43,10 @@ void recurrent_backward(const Plan& plan, const Cache<T>& cache, const BackwardC
     const bool dropping = shape.drops(), dropping_input = shape.drops_input();
 
     const CellKernels<T>& cell = table.cell[static_cast<int>(shape.cell)];
-    const Sharing sharing = share_stack<T>(plan, table, 2, 1);
+    const Sharing sharing = share_stack<T>(plan, table, true, 1);
     index unit_panel = table.product_panel;
-    if (sharing.by_units)
-        unit_panel = larger(1, smaller(unit_panel, ceil_div(H, table.lanes) / sharing.threads));
+    if (sharing.by_units())
+        unit_panel = larger(1, smaller(unit_panel, ceil_div(H, table.lanes) / sharing.members));
 
     const index widest_input =
         larger(shape.input_size, shape.layers > 1 ? shape.layer_input(1) : 0);
@@ -127,9 +127,10 @@ void recurrent_backward(const Plan& plan, const Cache<T>& cache, const BackwardC
 
     zero_past_the_end(plan, call.dx, shape.input_size);
     const auto run_directions = [&](Team& team, index layer) {
-        if (sharing.apart && team.even()) {
-            Team half = team.half();
-            directions[static_cast<std::size_t>(layer * D + team.half_number())]->run(half);
+        if (sharing.apart && team.size() % 2 == 0) {
+            Team half = team.part(2);
+            const index d = team.rank() / half.size();
+            directions[static_cast<std::size_t>(layer * D + d)]->run(half);
             team.barrier();
         } else {
             for (index d = 0; d < D; ++d)

@@ -46,7 +46,7 @@ public:
     }
 
     void run(Team& team) {
-        const Share share(team, sharing_, schedule_, units_, unit_panel_);
+        Share share(team, sharing_, schedule_, units_, unit_panel_);
         prepare(team, share);
         team.barrier();
         std::vector<index> a_offset, c_offset;
@@ -56,16 +56,18 @@ public:
         }
         for (index c = schedule_.chunks() - 1; c >= 0; --c) {
             // A member computes what its own steps read: no barrier is needed.
+            const auto start = team.busy_time();
             if (recompute_ && !team.cancelled()) recompute_->chunk(share, c);
             for (index s = schedule_.chunk_end(c) - 1; s >= schedule_.chunk_begin(c); --s) {
                 if (!team.cancelled()) {
                     recurrent_product(share, s + 1, a_offset, c_offset);
                     step(share, s);
                 }
-                if (share.by_units) team.barrier();
+                share.group.barrier();
             }
+            team.note_pace(share.size(), team.busy_time() - start);
             team.poll();
-            if (!share.by_units) team.barrier();
+            if (share.group.size() < team.size()) team.barrier();
             merged_products(team, c);
         }
         if (!team.cancelled()) {
@@ -159,7 +161,7 @@ private:
         p.c_offset = c_offset.data();
         p.group_stride = schedule_.batch * L_;
         p.columns = p.vectors * L_;
-        p.fetch = share.by_units;
+        p.fetch = share.group.size() > 1;
         p.add = true;
         p.back_to_front = p.rows == 1 && s % 2 != 0;
         table_.product(p);

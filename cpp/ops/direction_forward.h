@@ -41,8 +41,7 @@ public:
           x_(call.x, schedule_, call.reverse),
           h_(call.output, schedule_, call.reverse),
           cells_(call.cells, schedule_, call.reverse) {
-        const index rows =
-            ceil_div(larger(1, schedule_.batch), sharing.by_units ? 1 : sharing.threads);
+        const index rows = ceil_div(larger(1, schedule_.batch), sharing.groups);
         const index token_bytes = units_ * width_ * static_cast<index>(sizeof(T));
         const index tokens = larger(ahead_rows, ahead_bytes / token_bytes);
         ahead_steps_ =
@@ -71,14 +70,15 @@ public:
     void pack(Team& team, const LayerWeights<const T>& weights) {
         const Team::Range range = team.split(units_, unit_grain());
         pack_layer(table_, cell_, weights, hidden_, input_, range.begin, range.end, *packed_);
-        // By units, the members read only what they packed themselves.
-        if (!sharing_.by_units) team.barrier();
+        // By units alone, the members read only what they packed themselves.
+        if (sharing_.groups > 1) team.barrier();
     }
 
     void run(Team& team) {
-        const Share share(team, sharing_, schedule_, units_, unit_grain());
+        Share share(team, sharing_, schedule_, units_, unit_grain());
         if (cell_.has_c) this->read_state(share, call_.c0, c_start_.data());
         typename Direction<T>::InputRows tokens;
+        const auto start = team.busy_time();
         for (index s = 0; s < schedule_.steps;) {
             const index chunk = s / schedule_.chunk_steps;
             const index end =
@@ -93,10 +93,11 @@ public:
             for (const index begin = s; s < end; ++s) {
                 if (!team.cancelled())
                     alone ? step_with_input(share, s, tokens) : step(share, s, begin);
-                if (share.by_units) team.barrier();
+                share.group.barrier();
             }
             team.poll();
         }
+        team.note_pace(share.size(), team.busy_time() - start);
         finish(share);
     }
 

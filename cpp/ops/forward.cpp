@@ -43,7 +43,7 @@ ForwardPass<T>::ForwardPass(const Plan& plan, const ForwardCall<T>& call)
     for (index d = 0; d < D && shape.drops_input() && cache_->input_dropped.empty(); ++d)
         inputs_.emplace_back(shape.inputs());
 
-    sharing_ = share_stack<T>(plan, table_, 1, cell.panel / cell.gates);
+    sharing_ = share_stack<T>(plan, table_, false, cell.panel / cell.gates);
     packed_.reserve(static_cast<std::size_t>(shape.layers * D));
     directions_.reserve(static_cast<std::size_t>(shape.layers * D));
     for (index layer = 0; layer < shape.layers; ++layer) {
@@ -99,9 +99,9 @@ void ForwardPass<T>::run() {
                     team.barrier();
                 }
             }
-            if (sharing_.apart && team.even()) {
-                Team half = team.half();
-                run_direction(half, layer * D + team.half_number());
+            if (sharing_.apart && team.size() % 2 == 0) {
+                Team half = team.part(2);
+                run_direction(half, layer * D + team.rank() / half.size());
             } else {
                 for (index d = 0; d < D; ++d) run_direction(team, layer * D + d);
             }

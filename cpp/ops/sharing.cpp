@@ -1,5 +1,12 @@
 #include "ops/sharing.h"
 
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include "parallel/pace.h"
+
 namespace fastrnn {
 namespace {
 
@@ -9,41 +16,79 @@ constexpr double flops_per_second = 100e9;
 constexpr double near_bytes_per_second = 100e9;  // weights that stay in the core's own cache
 constexpr double far_bytes_per_second = 25e9;    // weights that stream from the shared one
 constexpr double near_bytes = 1 << 20;
+constexpr double handed_on_bytes_per_second = 12e9;  // from one core to another
 constexpr double barrier_seconds = 1e-6;
 
-double step_seconds(double flops, double weight_bytes) {
+// Of one step of one direction, shared by `groups` of `members`, whose groups do as much together
+// as `capacity` of them at the fastest pace.
+double step_seconds(const Work& work, int groups, int members, double capacity) {
+    const auto largest_part = [](index n, int parts) {
+        return static_cast<double>(ceil_div(n, parts)) / static_cast<double>(larger(1, n));
+    };
+    const double rows = largest_part(work.batch, groups),
+                 units = largest_part(work.unit_panels, members);
+    const double weight_bytes = work.weight_bytes * units;
     const bool near = weight_bytes <= near_bytes;
-    return flops / flops_per_second +
-           weight_bytes / (near ? near_bytes_per_second : far_bytes_per_second);
+    const double alone = work.step_flops * rows * units / flops_per_second * groups / capacity +
+                         weight_bytes / (near ? near_bytes_per_second : far_bytes_per_second);
+    if (members == 1) return alone;
+    // As much as a member has itself comes in beside that.
+    const double from_others = work.gradient_bytes * rows * std::max(0.0, 1 - 2 * units);
+    return alone + barrier_seconds + from_others / handed_on_bytes_per_second;
+}
+
+// A group's units are shared equally, so that it is as fast as its slowest member.
+std::vector<double> group_paces(const std::vector<double>& paces, int groups, int members) {
+    std::vector<double> slowest;
+    for (int g = 0; g < groups && !paces.empty(); ++g) {
+        const auto first = paces.begin() + g * members;
+        slowest.push_back(*std::min_element(first, first + members));
+    }
+    return slowest;
 }
 
 }  // namespace
 
-Sharing choose_sharing(double call_work, double step_flops, double weight_bytes, index batch,
-                       index unit_groups, index directions) {
-    const index pieces = larger(batch, unit_groups);
-    Sharing best{false, 1, false, call_work};
-    double best_seconds = static_cast<double>(directions) * step_seconds(step_flops, weight_bytes);
-    // `at_once` directions, by n members each.
+Sharing choose_sharing(const Work& work) {
+    const index pieces = larger(work.batch, work.unit_panels);
+    Sharing best;
+    best.work = work.call;
+    double best_seconds = std::numeric_limits<double>::infinity();
+    const int most = threads_worth(work.call, pieces);
+    const std::vector<double> paces = work.full ? recent_paces(most) : std::vector<double>{};
+    // `at_once` directions, by n members each. Of equals the first is taken: fewer threads, then
+    // fewer that have to meet.
     const auto consider = [&](int n, index at_once) {
-        const double turns = static_cast<double>(directions / at_once);
-        const double rows =
-            static_cast<double>(ceil_div(batch, n)) / static_cast<double>(larger(1, batch));
-        const double by_rows = turns * step_seconds(step_flops * rows, weight_bytes);
-        const double part =
-            static_cast<double>(ceil_div(unit_groups, n)) / static_cast<double>(unit_groups);
-        const double by_units =
-            turns * (step_seconds(step_flops * part, weight_bytes * part) + barrier_seconds);
-        const bool apart = at_once == 2;
-        if (by_rows < best_seconds) best = {false, n, apart, call_work}, best_seconds = by_rows;
-        if (n > 1 && by_units < best_seconds)
-            best = {true, n, apart, call_work}, best_seconds = by_units;
+        for (int members = 1; members <= n; ++members) {
+            if (n % members != 0) continue;
+            const int groups = n / members;
+            std::vector<double> pace;
+            if (at_once == 1) pace = group_paces(paces, groups, members);
+            const double capacity =
+                pace.empty() ? groups : std::accumulate(pace.begin(), pace.end(), 0.0);
+            const double seconds = static_cast<double>(work.directions / at_once) *
+                                   step_seconds(work, groups, members, capacity);
+            if (seconds >= best_seconds) continue;
+            best = {groups, members, at_once == 2, work.call, std::move(pace)};
+            best_seconds = seconds;
+        }
     };
-    const int most = threads_worth(call_work, pieces);
-    for (int n = 2; n <= most; ++n) consider(n, 1);
-    const int most_apart = directions == 2 ? threads_worth(call_work, 2 * pieces) / 2 : 0;
+    for (int n = 1; n <= most; ++n) consider(n, 1);
+    const int most_apart = work.directions == 2 ? threads_worth(work.call, 2 * pieces) / 2 : 0;
     for (int n = 1; n <= most_apart; ++n) consider(n, 2);
     return best;
+}
+
+Team::Range split_rows(const Sharing& sharing, index batch, int group, int groups) {
+    if (sharing.pace.size() != static_cast<std::size_t>(groups))
+        return Team::split(batch, 1, group, groups);
+    const auto first = sharing.pace.begin(), last = sharing.pace.end();
+    const auto rows_before = [&](int g) {
+        const double part =
+            std::accumulate(first, first + g, 0.0) / std::accumulate(first, last, 0.0);
+        return static_cast<index>(std::lround(part * static_cast<double>(batch)));
+    };
+    return {rows_before(group), rows_before(group + 1)};
 }
 
 }  // namespace fastrnn

@@ -2,8 +2,10 @@
 //
 // By rows: each member takes some of the sequences and walks through time alone, without a
 // barrier. By units: each member owns a range of hidden units, and with it a slice of the weights
-// that stays in its own cache, and all meet once a step. The two directions of a layer do not need
-// each other, so that each may be one half's work, with more rows to a member and fewer to meet.
+// that stays in its own cache, and all meet once a step. A large team does both: groups that take
+// some of the sequences each and share them by units, so that a member's weights stay near and what
+// it reads of the other members' units is little. The two directions of a layer do not need each
+// other, so that each may be one half's work, with more rows to a member and fewer to meet.
 // None of this changes a bit of the results.
 #pragma once
 
@@ -16,29 +18,41 @@
 namespace fastrnn {
 
 struct Sharing {
-    bool by_units = false;
-    int threads = 1;     // that share a direction
+    int groups = 1;      // that take some of the rows each
+    int members = 1;     // of a group, that take some of the units each
     bool apart = false;  // the two directions of a layer side by side, each by half of the team
     double work = 0;     // of the call, as given to choose_sharing
+    // Of each group: rows are shared in proportion. Empty: equally.
+    std::vector<double> pace;
 
-    int team() const { return apart ? 2 * threads : threads; }
+    bool by_units() const { return members > 1; }
+    int threads() const { return groups * members; }  // that share a direction
+    int team() const { return apart ? 2 * threads() : threads(); }
 };
 
-// `call_work`: the call's floating-point operations or the bytes of weights that it reads,
-// whichever are more, since one takes about as long as the other; `weight_bytes`: of the recurrent
-// weights that one step reads; `step_flops`: of one step with all sequences; `unit_groups`: parts
-// that the hidden units can be cut into.
-Sharing choose_sharing(double call_work, double step_flops, double weight_bytes, index batch,
-                       index unit_groups, index directions);
+struct Work {
+    // Floating-point operations or bytes of weights that are read, whichever are more, since one
+    // takes about as long as the other.
+    double call = 0;
+    // Of one step with all sequences: floating-point operations, bytes of the recurrent weights,
+    // and bytes of gradients that the next one reads of all units. (The forward pass reads h, which
+    // is less and costs no time that was seen.)
+    double step_flops = 0, weight_bytes = 0, gradient_bytes = 0;
+    index batch = 0, unit_panels = 0;  // what can be shared
+    index directions = 1;
+    bool full = true;  // no sequence ends early
+};
 
-// For every layer of a stack alike; `products` is 1 for the forward pass, 2 for the backward pass.
+Sharing choose_sharing(const Work& work);
+
+// For every layer of a stack alike.
 template <class T>
-Sharing share_stack(const Plan& plan, const KernelTable<T>& table, int products, index unit_grain) {
+Sharing share_stack(const Plan& plan, const KernelTable<T>& table, bool backward,
+                    index unit_grain) {
     const RecurrentShape& s = plan.shape;
-    const double gates = table.cell[static_cast<int>(s.cell)].gates,
-                 H = static_cast<double>(s.hidden_size);
-    const double step_weights = gates * H * H,
-                 passes = static_cast<double>(products * s.directions);
+    const double gates = table.cell[static_cast<int>(s.cell)].gates, size = sizeof(T),
+                 H = static_cast<double>(s.hidden_size), B = static_cast<double>(s.batch);
+    const double step_weights = gates * H * H;
     double row_weights = 0, read_weights = 0;
     for (index layer = 0; layer < s.layers; ++layer) {
         const double input_weights = gates * H * static_cast<double>(s.layer_input(layer));
@@ -46,27 +60,40 @@ Sharing share_stack(const Plan& plan, const KernelTable<T>& table, int products,
         read_weights += input_weights + step_weights * static_cast<double>(plan.schedule.steps);
     }
     const double flops = 2 * row_weights * static_cast<double>(plan.schedule.tokens());
-    return choose_sharing(passes * std::max(flops, read_weights * sizeof(T)),
-                          2 * step_weights * static_cast<double>(s.batch), step_weights * sizeof(T),
-                          s.batch, ceil_div(ceil_div(s.hidden_size, table.lanes), unit_grain),
-                          s.directions);
+    Work work;
+    work.call = static_cast<double>((backward ? 2 : 1) * s.directions) *
+                std::max(flops, read_weights * size);
+    work.step_flops = 2 * step_weights * B;
+    work.weight_bytes = step_weights * size;
+    work.gradient_bytes = backward ? gates * H * B * size : 0;
+    work.batch = s.batch;
+    work.unit_panels = ceil_div(ceil_div(s.hidden_size, table.lanes), unit_grain);
+    work.directions = s.directions;
+    work.full = plan.schedule.full();
+    return choose_sharing(work);
 }
+
+// The neighbouring rows of one group.
+Team::Range split_rows(const Sharing& sharing, index batch, int group, int groups);
 
 // One member's part: which sequences, which registers of units.
 //
-// Of sequences of one length a member takes neighbours, so that no two write to one cache line; of
-// others, which are sorted by length, every size-th, so that all have equal work.
+// Of sequences of one length a group takes neighbours, so that no two write to one cache line; of
+// others, which are sorted by length, every so many-th, so that all have equal work.
 struct Share {
-    Share(const Team& team, const Sharing& sharing, const Schedule& schedule, index units,
+    // The region may have got fewer members than it asked for.
+    Share(Team& team, const Sharing& sharing, const Schedule& schedule, index units,
           index unit_grain)
-        : by_units(sharing.by_units) {
-        const Team::Range all_units{0, units}, all_rows{0, schedule.batch};
-        const Team::Range own = by_units ? team.split(units, unit_grain) : all_units;
+        : group(team.part(team.size() % sharing.members ? 1 : team.size() / sharing.members)) {
+        const Team::Range own = group.split(units, unit_grain);
         unit_begin = own.begin, unit_end = own.end;
-        const bool apart = !by_units && !schedule.full();
-        const Team::Range range = by_units || apart ? all_rows : team.split(schedule.batch);
-        first = apart ? team.rank() : range.begin, every = apart ? team.size() : 1;
-        for (index i = first; i < range.end; i += every) row.push_back(i);
+        const int groups = team.size() / group.size(), number = team.rank() / group.size();
+        const Team::Range neighbours = split_rows(sharing, schedule.batch, number, groups);
+        first = schedule.full() ? neighbours.begin : number;
+        every = schedule.full() ? 1 : groups;
+        const index end = schedule.full() ? neighbours.end : schedule.batch;
+        for (index i = first; i < end; i += every) row.push_back(i);
+        comparable = schedule.batch >= 8 * groups && units % (unit_grain * group.size()) == 0;
     }
     // How many of this member's sequences are among the first `active`.
     index rows(index active) const {
@@ -74,9 +101,14 @@ struct Share {
         return smaller(before, static_cast<index>(row.size()));
     }
 
-    const bool by_units;
+    // For Team::note_pace; 0 where members' shares are too small or too different for their times
+    // to tell who is fast.
+    double size() const { return comparable ? static_cast<double>(row.size()) : 0; }
+
+    Team group;  // the members that have the same sequences: they meet after each step
     index first, every;
     index unit_begin, unit_end;
+    bool comparable;
     std::vector<index> row;
 };
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/memory.h"
+#include "parallel/pace.h"
 
 #if defined(__linux__)
 #include <linux/futex.h>
@@ -64,6 +65,11 @@ void pause() {
     // at once. isb takes about as long as x86's pause (oneTBB and Rust spin so too).
     asm volatile("isb");
 #endif
+}
+
+int processors() {
+    static const int n = omp_get_num_procs();
+    return n;
 }
 
 // Flushes denormals while it lives.
@@ -158,19 +164,17 @@ int threads_worth(double flops, index pieces) {
     return threads_beside_others(static_cast<int>(n));
 }
 
-LostTime::Duration Barrier::wait() {
-    LostTime::Duration slept{0};
-    if (size_ <= 1) return slept;
-    static const int processors = omp_get_num_procs();
+void Barrier::wait(int size, bool watched, Waiting& waiting) {
     const int generation = generation_.load(std::memory_order_relaxed);
-    if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == size_) {
+    if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == size) {
         arrived_.store(0, std::memory_order_relaxed);
         generation_.store(generation + 1, std::memory_order_seq_cst);
         if (sleepers_.load(std::memory_order_seq_cst) > 0) wake_all(generation_);
-        return slept;
+        return;
     }
+    const auto arrival = watched ? Clock::now() : Clock::time_point{};
     const auto open = [&] { return generation_.load(std::memory_order_acquire) != generation; };
-    for (int spins = size_ > processors ? spins_before_yielding : 0; !open(); ++spins) {
+    for (int spins = size > processors() ? spins_before_yielding : 0; !open(); ++spins) {
         if (spins < spins_before_yielding) {
             pause();
             continue;
@@ -187,13 +191,18 @@ LostTime::Duration Barrier::wait() {
         sleepers_.fetch_add(1, std::memory_order_seq_cst);
         sleep_while(generation_, generation);
         sleepers_.fetch_sub(1, std::memory_order_seq_cst);
-        slept += Clock::now() - start;
+        waiting.asleep += Clock::now() - start;
     }
-    return slept;
+    if (watched) waiting.in_all += Clock::now() - arrival;
+}
+
+LostTime::Duration Team::busy_time() const {
+    if (!member_.watched) return LostTime::Duration{0};
+    return LostTime::Clock::now().time_since_epoch() - member_.waiting.in_all;
 }
 
 void Team::poll() {
-    if (!polls_) return;
+    if (!member_.polls) return;
     const auto now = std::chrono::steady_clock::now();
     if (now - last_poll < poll_interval) return;
     last_poll = now;
@@ -201,10 +210,10 @@ void Team::poll() {
     if (ask && !cancelled() && ask()) shared_.cancelled.store(true, std::memory_order_relaxed);
 }
 
-Team::Range Team::split(index n, index grain) const {
+Team::Range Team::split(index n, index grain, int part, int parts) {
     const index grains = ceil_div(n, grain);
-    return {smaller(n, grains * rank_ / size_ * grain),
-            smaller(n, grains * (rank_ + 1) / size_ * grain)};
+    return {smaller(n, grains * part / parts * grain),
+            smaller(n, grains * (part + 1) / parts * grain)};
 }
 
 void run(int threads, double flops, const std::function<void(Team&)>& body) {
@@ -215,9 +224,9 @@ void run(int threads, double flops, const std::function<void(Team&)>& body) {
     bool cancelled = false;
     if (threads <= 1) {
         Team::Shared shared(1);
-        LostTime::Duration slept{0};
+        Team::Member member{watched, watched};
         FlushDenormals flush;
-        Team team(0, 1, watched, shared, shared.barrier, slept);
+        Team team(0, 0, 1, 0, member, shared);
         body(team);
         cancelled = team.cancelled();
     } else {
@@ -231,13 +240,15 @@ void run(int threads, double flops, const std::function<void(Team&)>& body) {
             shared = new Team::Shared(size);
             const int rank = omp_get_thread_num();
             places.take(rank);
-            LostTime::Duration slept{0};
+            Team::Member member{watched, watched && rank == 0};
             FlushDenormals flush;
-            Team team(rank, size, watched && rank == 0, *shared, shared->barrier, slept);
+            Team team(0, rank, size, 0, member, *shared);
             if (watched) {
                 const LostTime lost(start);
                 body(team);
-                shared->lost.fetch_add(lost.until_now(slept).count());
+                shared->lost.fetch_add(lost.until_now(member.waiting.asleep).count());
+                const double busy = static_cast<double>(member.busy.count());
+                shared->pace[static_cast<std::size_t>(rank)] = busy > 0 ? member.work / busy : 0;
             } else {
                 body(team);
             }
@@ -245,6 +256,7 @@ void run(int threads, double flops, const std::function<void(Team&)>& body) {
         if (watched) {
             note_lost_time(threads, LostTime::Clock::now() - start,
                            LostTime::Duration(shared->lost.load()));
+            if (threads <= processors()) note_paces(shared->pace);
         }
         cancelled = shared->cancelled.load();
         delete shared;

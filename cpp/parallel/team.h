@@ -8,6 +8,7 @@
 #include <atomic>
 #include <chrono>
 #include <functional>
+#include <vector>
 
 #include "base/types.h"
 #include "parallel/contention.h"
@@ -33,12 +34,14 @@ int threads_worth(double flops, index pieces);
 // that a neighbour costs its share and no more.
 class Barrier {
 public:
-    explicit Barrier(int size) : size_(size) {}
-    LostTime::Duration wait();  // returns how long it slept
+    // What a member's waiting came to.
+    struct Waiting {
+        LostTime::Duration in_all{0}, asleep{0};
+    };
+    void wait(int size, bool watched, Waiting& waiting);  // for so many members
 
 private:
     using Clock = std::chrono::steady_clock;
-    const int size_;
     alignas(64) std::atomic<int> arrived_{0};
     alignas(64) std::atomic<int> generation_{0};
     std::atomic<int> sleepers_{0};
@@ -49,13 +52,17 @@ class Team {
 public:
     int rank() const { return rank_; }
     int size() const { return size_; }
-    void barrier() { slept_ += barrier_.wait(); }
-    // Of a team of an even size: which half this member is in, and that half as a team of its own.
-    bool even() const { return size_ % 2 == 0; }
-    int half_number() const { return rank_ / (size_ / 2); }
-    Team half() {
-        return {rank_ % (size_ / 2),         size_ / 2, polls_, shared_,
-                shared_.half[half_number()], slept_};
+    void barrier() {
+        if (size_ > 1) {
+            Barrier& barrier = shared_.barrier(depth_, first_);
+            barrier.wait(size_, member_.watched, member_.waiting);
+        }
+    }
+    // The team cut into `parts` of equal sizes, neighbours together: the part that this member is
+    // in, as a team of its own. A part can be cut again.
+    Team part(int parts) {
+        const int size = size_ / parts;
+        return {first_ + rank_ / size * size, rank_ % size, size, depth_ + 1, member_, shared_};
     }
     // After an interruption the bodies skip their work but still meet at every barrier.
     bool cancelled() const { return shared_.cancelled.load(std::memory_order_relaxed); }
@@ -64,29 +71,49 @@ public:
     struct Range {
         index begin, end;
     };
-    Range split(index n,
-                index grain = 1) const;  // this member's contiguous part of 0 .. n, in whole grains
+    // This member's contiguous part of 0 .. n, in whole grains.
+    Range split(index n, index grain = 1) const { return split(n, grain, rank_, size_); }
+    static Range split(index n, index grain, int part, int parts);
+
+    // A clock that stands still while this member waits, and what it has got done meanwhile, in any
+    // unit that all members share: so the next calls know who can do how much (see pace.h).
+    LostTime::Duration busy_time() const;
+    void note_pace(double work, LostTime::Duration busy) {
+        member_.work += work, member_.busy += busy;
+    }
 
 private:
     struct Shared {
-        explicit Shared(int size) : barrier(size), half{Barrier(size / 2), Barrier(size / 2)} {}
-        Barrier barrier, half[2];
+        explicit Shared(int size)
+            : size(size),
+              barriers(static_cast<std::size_t>(size > 1 ? cuts * size : 0)),
+              pace(static_cast<std::size_t>(size > 1 ? size : 0)) {}
+        Barrier& barrier(int depth, int first) {
+            return barriers[static_cast<std::size_t>(depth * size + first)];
+        }
+        static constexpr int cuts = 3;  // the whole team, its parts, and theirs
+        const int size;
+        std::vector<Barrier> barriers;  // [cuts][first member]
         std::atomic<bool> cancelled{false};
         std::atomic<LostTime::Duration::rep> lost{0};  // by all members
+        std::vector<double> pace;                      // of each member
     };
-    Team(int rank, int size, bool polls, Shared& shared, Barrier& barrier,
-         LostTime::Duration& slept)
-        : rank_(rank),
+    struct Member {
+        bool watched, polls;  // long work; and the thread that called run() with it
+        Barrier::Waiting waiting{};
+        double work = 0;  // done in `busy`
+        LostTime::Duration busy{0};
+    };
+    Team(int first, int rank, int size, int depth, Member& member, Shared& shared)
+        : first_(first),
+          rank_(rank),
           size_(size),
-          polls_(polls),
-          shared_(shared),
-          barrier_(barrier),
-          slept_(slept) {}
-    const int rank_, size_;
-    const bool polls_;  // the thread that called run(), with long work
+          depth_(depth),
+          member_(member),
+          shared_(shared) {}
+    const int first_, rank_, size_, depth_;  // `first_`: of its members, in the whole team
+    Member& member_;
     Shared& shared_;
-    Barrier& barrier_;
-    LostTime::Duration& slept_;
     friend void run(int, double, const std::function<void(Team&)>&);
 };
 
