@@ -55,8 +55,8 @@ public:
             c_offset.push_back(i * L_);
         }
         for (index c = schedule_.chunks() - 1; c >= 0; --c) {
-            // A member computes what its own steps read: no barrier is needed.
             const auto start = team.busy_time();
+            // A member computes what its own steps read: no barrier is needed.
             if (recompute_ && !team.cancelled()) recompute_->chunk(share, c);
             for (index s = schedule_.chunk_end(c) - 1; s >= schedule_.chunk_begin(c); --s) {
                 if (!team.cancelled()) {
@@ -65,7 +65,7 @@ public:
                 }
                 share.group.barrier();
             }
-            team.note_pace(share.size(), team.busy_time() - start);
+            team.note_pace(share.comparable_work(), team.busy_time() - start);
             team.poll();
             if (share.group.size() < team.size()) team.barrier();
             merged_products(team, c);

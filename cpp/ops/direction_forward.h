@@ -97,7 +97,7 @@ public:
             }
             team.poll();
         }
-        team.note_pace(share.size(), team.busy_time() - start);
+        team.note_pace(share.comparable_work(), team.busy_time() - start);
         finish(share);
     }
 

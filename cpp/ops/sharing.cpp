@@ -32,7 +32,8 @@ double step_seconds(const Work& work, int groups, int members, double capacity) 
     const double alone = work.step_flops * rows * units / flops_per_second * groups / capacity +
                          weight_bytes / (near ? near_bytes_per_second : far_bytes_per_second);
     if (members == 1) return alone;
-    // As much as a member has itself comes in beside that.
+    // What others have made comes in while a member reads as much of its own; the rest it waits
+    // for.
     const double from_others = work.gradient_bytes * rows * std::max(0.0, 1 - 2 * units);
     return alone + barrier_seconds + from_others / handed_on_bytes_per_second;
 }
@@ -55,7 +56,7 @@ Sharing choose_sharing(const Work& work) {
     best.work = work.call;
     double best_seconds = std::numeric_limits<double>::infinity();
     const int most = threads_worth(work.call, pieces);
-    const std::vector<double> paces = work.full ? recent_paces(most) : std::vector<double>{};
+    const std::vector<double> paces = work.by_pace ? recent_paces(most) : std::vector<double>{};
     // `at_once` directions, by n members each. Of equals the first is taken: fewer threads, then
     // fewer that have to meet.
     const auto consider = [&](int n, index at_once) {

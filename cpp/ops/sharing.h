@@ -40,7 +40,7 @@ struct Work {
     double step_flops = 0, weight_bytes = 0, gradient_bytes = 0;
     index batch = 0, unit_panels = 0;  // what can be shared
     index directions = 1;
-    bool full = true;  // no sequence ends early
+    bool by_pace = false;  // rows may be shared in proportion to how fast the members are
 };
 
 Sharing choose_sharing(const Work& work);
@@ -69,7 +69,8 @@ Sharing share_stack(const Plan& plan, const KernelTable<T>& table, bool backward
     work.batch = s.batch;
     work.unit_panels = ceil_div(ceil_div(s.hidden_size, table.lanes), unit_grain);
     work.directions = s.directions;
-    work.full = plan.schedule.full();
+    // Of ragged sequences members take turns, and a stream's steps are shared once for all of them.
+    work.by_pace = plan.schedule.full() && plan.schedule.steps > 1;
     return choose_sharing(work);
 }
 
@@ -103,7 +104,7 @@ struct Share {
 
     // For Team::note_pace; 0 where members' shares are too small or too different for their times
     // to tell who is fast.
-    double size() const { return comparable ? static_cast<double>(row.size()) : 0; }
+    double comparable_work() const { return comparable ? static_cast<double>(row.size()) : 0; }
 
     Team group;  // the members that have the same sequences: they meet after each step
     index first, every;
