@@ -1,12 +1,15 @@
 """PyTorch's own module tests' inputs: the same outputs, gradients and errors from both."""
 
+import warnings
 from contextlib import nullcontext
 
 import pytest
 
 torch = pytest.importorskip("torch")
 
-from torch.testing._internal.common_modules import ModuleErrorEnum, module_db  # noqa: E402
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # those of Numba and others, which it imports where they are
+    from torch.testing._internal.common_modules import ModuleErrorEnum, module_db
 
 import fastrnn.torch  # noqa: E402
 from torch_cases import CELLS, SEQUENCES, always_fastrnn, assert_same_answers  # noqa: E402
