@@ -9,7 +9,7 @@ import pytest
 from hypothesis import settings as hypothesis_settings
 
 from cases import settings as runtime_settings
-from fastrnn import runtime
+from fastrnn import _core, runtime
 
 # For test_bench: the bench is no package, its files import each other.
 sys.path.append(str(Path(__file__).parents[1] / "bench"))
@@ -24,6 +24,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 hypothesis_settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
 hypothesis_settings.register_profile("explore", deadline=None, database=None, max_examples=1000)
 hypothesis_settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
+
+
+# The tests' calls are small and come after pauses: without this, their teams would be one thread.
+_core.set_always_wake(True)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -1,5 +1,7 @@
 """The bitwise promises: no bit depends on threads, batch, layout or how time is cut."""
 
+import time
+
 import numpy as np
 import pytest
 
@@ -71,6 +73,24 @@ def test_groups_of_rows_and_units_give_the_same_bits(cell, lengths, paces):
             result = run_forward(case)
             assert_same_bits(result, expected)
             assert_same_bits(run_backward(case, result.cache), gradients)
+
+
+@cells
+def test_a_call_that_leaves_sleeping_workers_asleep_gives_the_same_bits(cell):
+    """What was shared by two, rows (the first) or units, is done by one; the third call wakes."""
+    for case in (Case(cell, T=8, B=16, I=64, H=48), Case(cell, T=1, B=1, I=256, H=200)):
+        with settings(threads=2):
+            expected = run_forward(case)
+            gradients = run_backward(case, expected.cache)
+            _core.set_always_wake(False)
+            try:
+                time.sleep(0.01)
+                for _ in range(5):
+                    result = run_forward(case)
+                    assert_same_bits(result, expected)
+                    assert_same_bits(run_backward(case, result.cache), gradients)
+            finally:
+                _core.set_always_wake(True)
 
 
 def test_neighbours_change_no_bit():

@@ -26,6 +26,7 @@ void bind_runtime(py::module_& m) {
         }
         set_num_threads(n);
     });
+    m.def("set_always_wake", &set_always_wake);
     m.def("note_paces", &note_paces);  // for tests: what a team on uneven processors would note
     m.def("fma_peak", [](bool double_precision, int num_threads, double seconds) {
         if (num_threads < 1 || num_threads > 4096)

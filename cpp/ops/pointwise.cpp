@@ -105,7 +105,7 @@ double fma_peak(int threads, double seconds) {
     double total = 0;
     std::vector<double> done(static_cast<std::size_t>(larger(1, threads)));
     Clock::time_point begin;
-    run(threads, 0, [&](Team& team) {
+    run(threads, flops_worth_waking, [&](Team& team) {
         double operations = kernels<T>().fma_loop(iterations);  // warms up
         team.barrier();
         if (team.rank() == 0) begin = Clock::now();

@@ -24,6 +24,7 @@ namespace fastrnn {
 namespace {
 
 std::atomic<int> num_threads{0};  // 0: not set yet
+std::atomic<bool> always_wake{false};
 std::atomic<bool (*)()> poll_function{nullptr};
 thread_local std::chrono::steady_clock::time_point last_poll;
 constexpr auto poll_interval = std::chrono::milliseconds(50);
@@ -135,6 +136,41 @@ private:
     std::vector<std::atomic<int>> processor_;  // of each member that has begun, else -1
 };
 
+// The workers of one calling thread, who fall asleep when there is nothing to do. A step of a
+// stream that comes once a millisecond (LSTM, H 192) would take 39 us on two threads, most of it to
+// wake one, instead of 18 on one. So a call that finds them asleep goes without, unless it or those
+// that followed each other so far are worth it.
+class Workers {
+public:
+    // Whether a call of so much work goes without them.
+    bool let_sleep(double flops) {
+        if (flops >= flops_worth_waking || always_wake.load(std::memory_order_relaxed))
+            return false;
+        const auto now = Clock::now();
+        if (now - last_used_ < idle_awake) return false;
+        if (now - last_call_ > idle_awake) without_ = 0;
+        without_ += flops;
+        if (without_ < flops_worth_waking) return true;
+        without_ = 0;
+        return false;
+    }
+    void called(bool used) {
+        last_call_ = Clock::now();
+        if (used) last_used_ = last_call_;
+    }
+
+private:
+    using Clock = std::chrono::steady_clock;
+#if defined(KMP_VERSION_MAJOR)  // libomp; _load.py sets how long either runtime's workers spin
+    static constexpr auto idle_awake = std::chrono::microseconds(900);
+#else
+    static constexpr auto idle_awake = std::chrono::microseconds(50);
+#endif
+    Clock::time_point last_used_, last_call_;
+    double without_ = 0;  // flops of the calls that followed each other and let them sleep
+};
+thread_local Workers workers;
+
 // libgomp's idle workers do not survive fork, and a child that opened a region would wait for them
 // for ever. Giving them up before the fork makes both sides start afresh.
 void before_fork() {
@@ -152,6 +188,8 @@ int get_num_threads() {
     const int n = num_threads.load(std::memory_order_relaxed);
     return n > 0 ? n : omp_get_num_procs();
 }
+
+void set_always_wake(bool always) { always_wake.store(always); }
 
 void set_num_threads(int n) { num_threads.store(n, std::memory_order_relaxed); }
 
@@ -217,6 +255,8 @@ Team::Range Team::split(index n, index grain, int part, int parts) {
 }
 
 void run(int threads, double flops, const std::function<void(Team&)>& body) {
+    const bool wants_workers = threads > 1;
+    if (wants_workers && workers.let_sleep(flops)) threads = 1;
     // Of little work nobody asks, and it reads no clock.
     const bool watched = flops >= flops_worth_watching;
     LostTime::Clock::time_point start;
@@ -261,6 +301,7 @@ void run(int threads, double flops, const std::function<void(Team&)>& body) {
         cancelled = shared->cancelled.load();
         delete shared;
     }
+    if (wants_workers) workers.called(threads > 1);
     if (cancelled) throw Interrupted{};
 }
 

@@ -30,6 +30,12 @@ int threads_at_hand();
 // fewer while others use the processors too.
 int threads_worth(double flops, index pieces);
 
+// The work of some 60 microseconds on one thread, of which two save as much as it takes to wake a
+// worker that sleeps. Less work that finds the workers asleep is done by the calling thread alone,
+// unless they are always to be woken.
+constexpr double flops_worth_waking = 5e6;
+void set_always_wake(bool always);
+
 // Sense-reversing: spins briefly, then yields; while the processor has others to run, it sleeps, so
 // that a neighbour costs its share and no more.
 class Barrier {
@@ -117,7 +123,7 @@ private:
     friend void run(int, double, const std::function<void(Team&)>&);
 };
 
-// `flops`: the work of all members.
+// `flops`: the work of all members, who may be fewer than `threads`.
 void run(int threads, double flops, const std::function<void(Team&)>& body);
 
 // body(begin, end) for each member's contiguous part of 0 .. n; `flops` is the work of all.

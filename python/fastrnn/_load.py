@@ -4,7 +4,8 @@ OpenMP's idle workers spin after each parallel region, libgomp's for 300,000 pau
 default, those of LLVM's libomp for 200 ms, which burns a processor that the caller's Python or a
 neighbour could use. Both read the number once, when they are loaded or first called, so it is
 shortened around the import alone and the environment is left as it was: another package's runtime
-is not affected.
+is not affected. Workers that fell asleep are woken for work that is worth it only; where the user
+said how they wait, for all.
 """
 
 import os
@@ -28,6 +29,7 @@ try:
     import fastrnn._core as core
 
     core.get_num_threads()  # the first call of the runtime, at which libomp reads its variable
+    core.set_always_wake(not _shortened)
 except ModuleNotFoundError as error:
     if error.name != "fastrnn._core":
         raise
