@@ -294,6 +294,7 @@ def test_a_wrong_argument_of_the_operator_is_an_error(change, message):
         forward(*given)
 
 
+@pytest.mark.filterwarnings("ignore:Warning. Profiler clears events")  # torch 2.11's, to everybody
 def test_a_profiler_sees_the_operators_and_changes_no_bit():
     _, ours = pair("LSTM", 3, 5)
     x = torch.randn(4, 2, 3)

@@ -119,6 +119,8 @@ def test_a_backward_pass_can_be_interrupted_and_called_again():
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_another_process_trains_the_shared_parameters(method):
+    if method == "fork" and torch.cuda.is_available():
+        pytest.skip("torch's threads for the GPU's gradients do not outlive a fork, nor torch.nn's")
     code = f"import sys; sys.path.insert(0, {str(TESTS)!r}); import torch_loader as t"
     code += f"; t.share({method!r}) if __name__ == '__main__' else None"
     assert output_of(code, timeout=300) == "0 True"

@@ -41,12 +41,15 @@ def trace_into(modules: Any) -> None:
 
 
 def must_break() -> bool:
-    """Whether Dynamo traces in gradient mode may break its graph, as for an export it may not."""
-    exporting = getattr(torch.compiler, "is_exporting", None)
+    """Whether Dynamo traces in gradient mode and may break its graph, as for an export it may not.
+
+    While it traces, ``torch.compiler.is_exporting()`` is always True up to torch 2.11, so the flag
+    behind it is read.
+    """
     return (
         torch.compiler.is_dynamo_compiling()
         and torch.is_grad_enabled()
-        and not (exporting is not None and exporting())
+        and not getattr(torch.compiler, "_is_exporting_flag", False)
     )
 
 
