@@ -1,5 +1,6 @@
 #include "parallel/team.h"
 
+#include <dlfcn.h>
 #include <omp.h>
 #include <pthread.h>
 #include <sched.h>
@@ -172,13 +173,25 @@ private:
 thread_local Workers workers;
 
 // libgomp's idle workers do not survive fork, and a child that opened a region would wait for them
-// for ever. Giving them up before the fork makes both sides start afresh.
+// for ever. Giving them up before the fork makes both sides start afresh. That is of OpenMP 5.0,
+// and of several libgomp the one that was loaded first serves all: PyTorch's, up to 2.6, has no
+// such function, and must not be the reason that this library cannot be loaded. Children then
+// compute alone.
+using PauseAll = int (*)(omp_pause_resource_t);
+const auto pause_all = reinterpret_cast<PauseAll>(dlsym(RTLD_DEFAULT, "omp_pause_resource_all"));
+std::atomic<bool> workers_are_lost{false};
+
 void before_fork() {
-    omp_pause_resource_all(omp_pause_soft);
+    if (pause_all) pause_all(omp_pause_soft);
     MemoryPool::instance().mutex().lock();
 }
 void after_fork() { MemoryPool::instance().mutex().unlock(); }
-[[maybe_unused]] const int fork_handlers = pthread_atfork(before_fork, after_fork, after_fork);
+void after_fork_in_child() {
+    after_fork();
+    if (!pause_all) workers_are_lost.store(true);
+}
+[[maybe_unused]] const int fork_handlers =
+    pthread_atfork(before_fork, after_fork, after_fork_in_child);
 
 }  // namespace
 
@@ -256,7 +269,7 @@ Team::Range Team::split(index n, index grain, int part, int parts) {
 
 void run(int threads, double flops, const std::function<void(Team&)>& body) {
     const bool wants_workers = threads > 1;
-    if (wants_workers && workers.let_sleep(flops)) threads = 1;
+    if (wants_workers && (workers_are_lost.load() || workers.let_sleep(flops))) threads = 1;
     // Of little work nobody asks, and it reads no clock.
     const bool watched = flops >= flops_worth_watching;
     LostTime::Clock::time_point start;

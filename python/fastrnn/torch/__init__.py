@@ -2,13 +2,17 @@
 
 `accelerate` swaps the modules of an existing model; `RNN`, `LSTM`, `GRU` and the cells are
 torch.nn's with another engine. What fastrnn does not cover, torch.nn computes; `explain` tells.
-Needs PyTorch: ``pip install 'fastrnn[torch]'``.
+Needs PyTorch 2.7 or later: ``pip install 'fastrnn[torch]'``.
 """
 # ruff: noqa: E402 - a missing PyTorch is reported before anything imports it
 
 from fastrnn._extras import require as _require
 
-_require("torch", "torch")
+_version = _require("torch", "torch").__version__
+if tuple(map(int, _version.split(".")[:2])) < (2, 7):
+    raise ImportError(
+        f"torch: expected version 2.7 or later, got {_version}: pip install 'fastrnn[torch]'"
+    )
 
 from fastrnn.torch import _dynamo, _modules, _operators, _tracing
 from fastrnn.torch._accelerate import Entry, Explanation, Report, accelerate, explain, restore

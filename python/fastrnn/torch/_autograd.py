@@ -120,7 +120,20 @@ def _autograd_backward(keys: Any, *arguments: Any) -> Any:
 
 
 def _wants_gradient(*arguments: Any) -> bool:
-    return torch.is_grad_enabled() and torch._C._any_requires_grad(*arguments)
+    return torch.is_grad_enabled() and _any_requires_grad(*arguments)
+
+
+def _any_requires_grad_in_python(*arguments: Any) -> bool:
+    return any(
+        _any_requires_grad_in_python(*a)
+        if isinstance(a, (list, tuple))
+        else getattr(a, "requires_grad", 0)
+        for a in arguments
+    )
+
+
+# torch 2.7 has none.
+_any_requires_grad = getattr(torch._C, "_any_requires_grad", _any_requires_grad_in_python)
 
 
 def _redispatch(operator: Any, keys: Any, arguments: tuple[Any, ...]) -> Any:

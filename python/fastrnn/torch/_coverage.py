@@ -221,7 +221,7 @@ def _states(
 ) -> tuple[Tensor | None, Tensor | None] | str:
     if hx is None:
         return None, None
-    if pair and not (isinstance(hx, tuple | list) and len(hx) == 2):
+    if pair and not (isinstance(hx, (tuple, list)) and len(hx) == 2):
         return "hx is not a pair of states"
     for state in hx if pair else (hx,):
         if not isinstance(state, Tensor):
