@@ -263,8 +263,9 @@ def test_an_embeddings_gradient_is_an_array_and_rows_for_the_optimiser():
     np.add.at(whole, ids, dy)
     assert np.array_equal(np.asarray(rows), whole)
     assert np.array_equal(np.array(rows, np.float64), whole)
-    with pytest.raises(ValueError, match="copy"):
-        np.array(rows, copy=False)
+    if np.lib.NumpyVersion(np.__version__) >= "2.0.0":
+        with pytest.raises(ValueError, match="copy"):
+            np.array(rows, copy=False)
     assert layer.gradients["weight"] is layer.gradients["weight"]
     assert np.array_equal(layer.gradients["weight"], whole)
     layer.gradients["weight"] *= 2  # whoever changes it changes what the optimiser gets

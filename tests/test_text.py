@@ -223,6 +223,8 @@ def test_steps_may_be_rows_and_the_type_any():
         ((["text"],), r"sequences\[0\]: expected a sequence"),
         (([[[1]], [[1, 2]]],), r"sequences\[1\]: expected steps of shape \(1,\)"),
         (([[1], [2**40]],), r"sequences\[1\]: expected steps of one shape, of what int32 holds"),
+        (([[1], np.array([2**40])],), r"sequences\[1\]: .* int32 holds \(got 1099511627776 \.\."),
+        (([[np.nan]],), r"sequences\[0\]: expected steps of one shape, of what int32 holds"),
         (([["a"]],), r"sequences\[0\]: expected steps of one shape, of what int32 holds"),
         (([[[1], [1, 2]]],), r"sequences\[0\]: expected steps of one shape"),
         (([[1]], None, "int32", "pre", "pre", 2**40), "value: expected what int32 holds"),

@@ -55,14 +55,14 @@ def pad_sequences(
     steps = steps if maxlen is None else _check.positive_int("maxlen", maxlen)
     shape = next((np.shape(row[:1])[1:] for row in rows if len(row)), ())
     try:
-        padded = np.full((len(rows), steps, *shape), value, dtype)
+        padded = np.full((len(rows), steps, *shape), _converted(value, dtype), dtype)
     except OverflowError:
         raise ValueError(f"value: expected what {np.dtype(dtype)} holds, got {value!r}") from None
     for i, row in enumerate(rows):
         if not len(row):
             continue
         try:
-            kept = np.asarray(row[-steps:] if truncating == "pre" else row[:steps], dtype)
+            kept = _converted(row[-steps:] if truncating == "pre" else row[:steps], dtype)
         except (OverflowError, TypeError, ValueError) as error:
             raise ValueError(
                 f"sequences[{i}]: expected steps of one shape, of what {np.dtype(dtype)} holds "
@@ -78,3 +78,13 @@ def pad_sequences(
         else:
             padded[i, : len(kept)] = kept
     return padded
+
+
+def _converted(steps: Any, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Return an array; NumPy would let an integer overflow, before 2.0 one of a list too."""
+    if np.dtype(dtype).kind not in "iu":
+        return np.asarray(steps, dtype)
+    array, limits = np.asarray(steps), np.iinfo(dtype)
+    if array.size and not limits.min <= array.min() <= array.max() <= limits.max:
+        raise OverflowError(f"got {array.min()} .. {array.max()}")
+    return array.astype(dtype, copy=False)
