@@ -27,7 +27,7 @@ hypothesis_settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatabl
 
 
 # The tests' calls are small and come after pauses: without this, their teams would be one thread.
-_core.set_always_wake(True)
+_core.set_awake_seconds(float("inf"))
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -185,7 +185,7 @@ def main():
                 raised += 1
             count += 1
         _core.set_num_threads(2)
-        _core.set_always_wake(True)
+        _core.set_awake_seconds(float("inf"))
     assert raised > 0.8 * count
     print("survived", count)
 

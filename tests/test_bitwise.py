@@ -82,7 +82,7 @@ def test_a_call_that_leaves_sleeping_workers_asleep_gives_the_same_bits(cell):
         with settings(threads=2):
             expected = run_forward(case)
             gradients = run_backward(case, expected.cache)
-            _core.set_always_wake(False)
+            _core.set_awake_seconds(0.001)
             try:
                 time.sleep(0.01)
                 for _ in range(5):
@@ -90,7 +90,7 @@ def test_a_call_that_leaves_sleeping_workers_asleep_gives_the_same_bits(cell):
                     assert_same_bits(result, expected)
                     assert_same_bits(run_backward(case, result.cache), gradients)
             finally:
-                _core.set_always_wake(True)
+                _core.set_awake_seconds(float("inf"))
 
 
 def test_neighbours_change_no_bit():

@@ -20,7 +20,7 @@ from cases import (
     settings,
     stacked,
 )
-from fastrnn import runtime
+from fastrnn import _core, runtime
 from subprocesses import output_of, run_python
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
@@ -56,6 +56,31 @@ train()
 print(len(os.listdir("/proc/self/task")) - before)
 """  # fmt: skip
     assert output_of(code) == "6"
+
+
+@linux
+@pytest.mark.parametrize(
+    ("code", "environment", "seconds"),
+    [
+        ("import fastrnn", {}, "5e-05" if _core.compiler().startswith("GNU") else "0.0009"),
+        ("import fastrnn, torch", {}, "5e-05" if _core.compiler().startswith("GNU") else "0.0009"),
+        ("import fastrnn", {"GOMP_SPINCOUNT": "7"}, "inf"),
+        ("import fastrnn", {"OMP_WAIT_POLICY": "active"}, "inf"),
+    ],
+)
+def test_it_is_known_how_long_idle_workers_stay_awake(code, environment, seconds):
+    if "torch" in code:
+        pytest.importorskip("torch")
+    code += "; from fastrnn import _core; print(_core.get_awake_seconds())"
+    assert output_of(code, **environment) == seconds
+
+
+@linux
+@pytest.mark.skipif(not _core.compiler().startswith("GNU"), reason="has a runtime of its own")
+def test_a_runtime_that_torch_loaded_keeps_its_workers_awake_for_longer():
+    pytest.importorskip("torch")
+    code = "import torch, fastrnn; from fastrnn import _core; print(_core.get_awake_seconds())"
+    assert output_of(code) == "0.003"
 
 
 @pytest.mark.parametrize("number", [1, 3, 7])

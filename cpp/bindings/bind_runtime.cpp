@@ -26,7 +26,8 @@ void bind_runtime(py::module_& m) {
         }
         set_num_threads(n);
     });
-    m.def("set_always_wake", &set_always_wake);
+    m.def("set_awake_seconds", &set_awake_seconds);
+    m.def("get_awake_seconds", &get_awake_seconds);
     m.def("note_paces", &note_paces);  // for tests: what a team on uneven processors would note
     m.def("fma_peak", [](bool double_precision, int num_threads, double seconds) {
         if (num_threads < 1 || num_threads > 4096)

@@ -25,7 +25,11 @@ namespace fastrnn {
 namespace {
 
 std::atomic<int> num_threads{0};  // 0: not set yet
-std::atomic<bool> always_wake{false};
+#if defined(KMP_VERSION_MAJOR)    // LLVM's libomp
+std::atomic<double> awake_seconds{900e-6};
+#else
+std::atomic<double> awake_seconds{50e-6};
+#endif
 std::atomic<bool (*)()> poll_function{nullptr};
 thread_local std::chrono::steady_clock::time_point last_poll;
 constexpr auto poll_interval = std::chrono::milliseconds(50);
@@ -145,11 +149,11 @@ class Workers {
 public:
     // Whether a call of so much work goes without them.
     bool let_sleep(double flops) {
-        if (flops >= flops_worth_waking || always_wake.load(std::memory_order_relaxed))
-            return false;
+        if (flops >= flops_worth_waking) return false;
         const auto now = Clock::now();
-        if (now - last_used_ < idle_awake) return false;
-        if (now - last_call_ > idle_awake) without_ = 0;
+        const std::chrono::duration<double> awake(awake_seconds.load(std::memory_order_relaxed));
+        if (now - last_used_ < awake) return false;
+        if (now - last_call_ > awake) without_ = 0;
         without_ += flops;
         if (without_ < flops_worth_waking) return true;
         without_ = 0;
@@ -162,11 +166,6 @@ public:
 
 private:
     using Clock = std::chrono::steady_clock;
-#if defined(KMP_VERSION_MAJOR)  // libomp; _load.py sets how long either runtime's workers spin
-    static constexpr auto idle_awake = std::chrono::microseconds(900);
-#else
-    static constexpr auto idle_awake = std::chrono::microseconds(50);
-#endif
     Clock::time_point last_used_, last_call_;
     double without_ = 0;  // flops of the calls that followed each other and let them sleep
 };
@@ -202,7 +201,8 @@ int get_num_threads() {
     return n > 0 ? n : omp_get_num_procs();
 }
 
-void set_always_wake(bool always) { always_wake.store(always); }
+void set_awake_seconds(double seconds) { awake_seconds.store(seconds); }
+double get_awake_seconds() { return awake_seconds.load(); }
 
 void set_num_threads(int n) { num_threads.store(n, std::memory_order_relaxed); }
 

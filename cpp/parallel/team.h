@@ -31,10 +31,12 @@ int threads_at_hand();
 int threads_worth(double flops, index pieces);
 
 // The work of some 60 microseconds on one thread, of which two save as much as it takes to wake a
-// worker that sleeps. Less work that finds the workers asleep is done by the calling thread alone,
-// unless they are always to be woken.
+// worker that sleeps. Less work that comes when the workers must be asleep is done by the calling
+// thread alone.
 constexpr double flops_worth_waking = 5e6;
-void set_always_wake(bool always);
+// How long an idle worker stays awake; until it is said, as long as _load.py lets it.
+void set_awake_seconds(double seconds);
+double get_awake_seconds();
 
 // Sense-reversing: spins briefly, then yields; while the processor has others to run, it sleeps, so
 // that a neighbour costs its share and no more.

@@ -4,8 +4,8 @@ OpenMP's idle workers spin after each parallel region, libgomp's for 300,000 pau
 default, those of LLVM's libomp for 200 ms, which burns a processor that the caller's Python or a
 neighbour could use. Both read the number once, when they are loaded or first called, so it is
 shortened around the import alone and the environment is left as it was: another package's runtime
-is not affected. Workers that fell asleep are woken for work that is worth it only; where the user
-said how they wait, for all.
+is not affected. Workers that fell asleep are woken for work that is worth it only, so the core has
+to know when they do.
 """
 
 import os
@@ -24,12 +24,29 @@ def _shorten_spin() -> dict[str, str]:
     return _SPIN
 
 
+# What workers do where another package loaded the runtime before, at the least.
+_USUALLY_AWAKE = 3e-3
+
+
+def _runtimes() -> set[str]:
+    """Return the files of OpenMP that are loaded; none where the system does not tell."""
+    try:
+        with open("/proc/self/maps") as maps:
+            return {line.split()[-1] for line in maps if "/libgomp" in line or "/libomp" in line}
+    except OSError:
+        return set()
+
+
 _shortened = _shorten_spin()
+_loaded_before = _runtimes()
 try:
     import fastrnn._core as core
 
     core.get_num_threads()  # the first call of the runtime, at which libomp reads its variable
-    core.set_always_wake(not _shortened)
+    if not _shortened:
+        core.set_awake_seconds(float("inf"))  # the user said how they wait
+    elif _loaded_before and _runtimes() == _loaded_before:
+        core.set_awake_seconds(_USUALLY_AWAKE)
 except ModuleNotFoundError as error:
     if error.name != "fastrnn._core":
         raise
