@@ -47,4 +47,5 @@ fi
 # thread does about one in ten seconds.
 "$work/venv/bin/python" -m pytest \
     --deselect tests/test_cli.py::test_importing_costs_less_than_150_milliseconds_beyond_numpy \
+    --deselect tests/test_bitwise.py::test_groups_of_rows_and_units_give_the_same_bits \
     --deselect tests/test_runtime.py::test_memory_does_not_grow_over_many_calls "$@"
