@@ -40,8 +40,8 @@ def pad_sequences(
     Raises
     ------
     TypeError, ValueError
-        If the sequences are no sequences, their steps are of different shapes, or an option is
-        unknown.
+        If the sequences are no sequences, their steps are of different shapes, ``dtype`` is of
+        integers and does not hold a number, or an option is unknown.
     """
     for name, option in (("padding", padding), ("truncating", truncating)):
         _check.choice(name, option, ("pre", "post"))
