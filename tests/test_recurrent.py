@@ -1,5 +1,8 @@
 """fastrnn.Recurrent gives the functional API's bits, in one call or step by step."""
 
+import gc
+import threading
+
 import numpy as np
 import pytest
 
@@ -102,6 +105,29 @@ def test_reset_without_a_state_starts_from_zeros(cell):
     assert np.array_equal(rnn.step(p.x[0]), run_forward(case).output[0])
 
 
+@pytest.mark.parametrize("rows", [3, 400])  # a brief step, and one that lets others run meanwhile
+def test_threads_that_step_one_stream_take_turns(rows):
+    stream, expected = (prepared(Case("gru")) for _ in range(2))
+    x = np.repeat(problem_of(Case("gru")).x[0, :1], rows, axis=0)
+    turns = [threading.Thread(target=lambda: [stream.step(x) for _ in range(25)]) for _ in range(4)]
+    for turn in turns:
+        turn.start()
+    for turn in turns:
+        turn.join()
+    for _ in range(100):
+        expected.step(x)
+    assert np.array_equal(stream.state, expected.state)
+
+
+def test_the_function_that_steps_keeps_what_it_needs():
+    case = Case("gru", states=False)
+    rnn, x = prepared(case), problem_of(case).x
+    step = rnn._step
+    del rnn
+    gc.collect()
+    assert np.array_equal(step(x[0]), run_forward(case).output[0])
+
+
 def test_the_outputs_of_earlier_steps_stay_as_they_were():
     case = Case("gru", T=3)
     rnn, p = prepared(case), problem_of(case)
@@ -160,6 +186,8 @@ def test_a_bidirectional_network_cannot_step():
         (lambda rnn, x, w: rnn(x, lengths=[9, 9, 9, 9]), ValueError, "lengths"),
         (lambda rnn, x, w: rnn.step(x), ValueError, "x"),
         (lambda rnn, x, w: rnn.step(x[0, :, :2].copy()), ValueError, "x"),
+        (lambda rnn, x, w: rnn.step(x[0].astype("float32")), TypeError, "x"),
+        (lambda rnn, x, w: rnn.step(x[0].tolist()), TypeError, "x"),
         (lambda rnn, x, w: rnn.reset(np.zeros((2, 4, 7))), ValueError, "h0"),
         (lambda rnn, x, w: rnn.reset(3), (TypeError, ValueError), "state|h0"),
         (lambda rnn, x, w: rnn.update({}), ValueError, "weight"),

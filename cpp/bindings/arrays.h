@@ -4,6 +4,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <initializer_list>
 #include <string>
 #include <type_traits>
 #include <vector>
@@ -14,7 +15,20 @@ namespace fastrnn {
 
 namespace py = pybind11;
 
-inline std::string shape_text(const std::vector<index>& shape) {
+// A shape of the caller's, for the time of a call: a vector would be allocated for every argument.
+class Shape {
+public:
+    Shape(std::initializer_list<index> shape) : begin_(shape.begin()), size_(shape.size()) {}
+    Shape(const std::vector<index>& shape) : begin_(shape.data()), size_(shape.size()) {}
+    std::size_t size() const { return size_; }
+    index operator[](std::size_t i) const { return begin_[i]; }
+
+private:
+    const index* begin_;
+    std::size_t size_;
+};
+
+inline std::string shape_text(const Shape& shape) {
     std::string text = "(";
     for (std::size_t i = 0; i < shape.size(); ++i)
         text += (i ? ", " : "") + std::to_string(shape[i]);
@@ -36,15 +50,15 @@ const char* type_name() {
 // An array of T with this shape and contiguous last axis; -1 stands for any length. Writable unless
 // T is const.
 template <class T>
-py::array checked(const py::handle& object, const char* name, const std::vector<index>& shape) {
+py::array checked(const py::handle& object, const char* name, const Shape& shape) {
     using Value = std::remove_const_t<T>;
     if (!py::isinstance<py::array>(object))
         throw py::type_error(std::string(name) + ": expected a numpy.ndarray");
     const auto a = py::reinterpret_borrow<py::array>(object);
-    const py::dtype type = a.dtype(), wanted = py::dtype::of<Value>();
+    const py::dtype type = a.dtype();
     // The numbers tell at once; the comparison covers types that are equal under two numbers.
-    const bool same_type =
-        (type.num() == wanted.num() && type.byteorder() == '=') || wanted.equal(type);
+    const bool same_type = (type.num() == py::dtype::num_of<Value>() && type.byteorder() == '=') ||
+                           py::dtype::of<Value>().equal(type);
     if (!same_type) {
         throw py::type_error(std::string(name) + ": expected dtype " + type_name<Value>() +
                              ", got " + std::string(py::str(type)));
@@ -86,9 +100,21 @@ index stride_of(const py::array& a, int axis) {
     return a.strides(axis) / static_cast<index>(sizeof(T));
 }
 
+// A new array of this shape, C-contiguous; py::array_t's constructor allocates its way there.
+template <class T, class... Size>
+py::array new_array(Size... size) {
+    const auto& numpy = py::detail::npy_api::get();
+    const Py_intptr_t shape[]{static_cast<Py_intptr_t>(size)...};
+    PyObject* const a =
+        numpy.PyArray_NewFromDescr_(numpy.PyArray_Type_, py::dtype::of<T>().release().ptr(),
+                                    sizeof...(size), shape, nullptr, nullptr, 0, nullptr);
+    if (!a) throw py::error_already_set();
+    return py::reinterpret_steal<py::array>(a);
+}
+
 // The same, contiguous in every axis; null for None.
 template <class T>
-T* optional(const py::handle& object, const char* name, const std::vector<index>& shape) {
+T* optional(const py::handle& object, const char* name, const Shape& shape) {
     if (object.is_none()) return nullptr;
     const py::array a = checked<T>(object, name, shape);
     if (!(a.flags() & py::array::c_style) && a.size() > 0) {
@@ -105,13 +131,13 @@ T* required(T* data, const char* name) {
 
 // The same, and None is an error.
 template <class T>
-T* contiguous(const py::handle& object, const char* name, const std::vector<index>& shape) {
+T* contiguous(const py::handle& object, const char* name, const Shape& shape) {
     return required(optional<T>(object, name, shape), name);
 }
 
 // [T, B, F] with any strides of the first two axes.
 template <class T>
-Tensor3<T> tensor3(const py::handle& object, const char* name, const std::vector<index>& shape) {
+Tensor3<T> tensor3(const py::handle& object, const char* name, const Shape& shape) {
     if (object.is_none()) return {};
     const py::array a = checked<T>(object, name, shape);
     return {data_of<T>(a), stride_of<T>(a, 0), stride_of<T>(a, 1)};
@@ -148,6 +174,11 @@ inline void check_ids(const std::int64_t* ids, index n, index high, const char* 
                                   " at position " + std::to_string(i));
         }
     }
+}
+
+// Python's exception after Interrupted: that of the signal's handler, where it has set one.
+inline void set_interrupted() {
+    if (!PyErr_Occurred()) PyErr_SetNone(PyExc_KeyboardInterrupt);
 }
 
 void bind_runtime(py::module_& m);

@@ -38,13 +38,19 @@ private:
             throw py::value_error("x: expected " + std::to_string(s.batch) +
                                   " rows, as the carried state has, got " + std::to_string(batch));
         }
-        py::array_t<T> h({batch, s.hidden_size});
-        T* const to = h.mutable_data();
-        {
-            const py::gil_scoped_release release;
+        py::array h = new_array<T>(batch, s.hidden_size);
+        const auto run = [&, to = data_of<T>(h)] {
             stepper.step(batch, data_of<const T>(x), stride_of<T>(x, 0), to);
+        };
+        // To let others run meanwhile takes as long as a small step's product. Who has the stepper
+        // now does not wait for us: its steps are as brief, or the first, which wait for nobody.
+        if (stepper.brief()) {
+            run();
+        } else {
+            const py::gil_scoped_release release;
+            run();
         }
-        return std::move(h);
+        return h;
     }
 
     template <class T>
@@ -77,13 +83,50 @@ private:
     std::unique_ptr<Stepper<double>> f64_;
 };
 
+// Stepper.step as a plain function of the interpreter's: pybind11 takes 0.1 us to find the stepper
+// behind its object and the right overload. `self` is a capsule of the stepper that keeps its
+// owner.
+PyObject* step_function(PyObject* self, PyObject* x) {
+    try {
+        return static_cast<PyStepper*>(PyCapsule_GetPointer(self, nullptr))
+            ->step(x)
+            .release()
+            .ptr();
+    } catch (py::error_already_set& error) {
+        error.restore();
+    } catch (const py::builtin_exception& error) {
+        error.set_error();
+    } catch (const Interrupted&) {
+        set_interrupted();
+    } catch (const std::bad_alloc&) {
+        PyErr_NoMemory();
+    } catch (const std::exception& error) {
+        PyErr_SetString(PyExc_RuntimeError, error.what());
+    }
+    return nullptr;
+}
+PyMethodDef step_definition{"step", step_function, METH_O, nullptr};
+
+py::object step_of(const py::object& stepper) {
+    const auto self = py::reinterpret_steal<py::object>(
+        PyCapsule_New(&stepper.cast<PyStepper&>(), nullptr, [](PyObject* capsule) {
+            Py_XDECREF(static_cast<PyObject*>(PyCapsule_GetContext(capsule)));
+        }));
+    if (!self) throw py::error_already_set();
+    PyCapsule_SetContext(self.ptr(), stepper.inc_ref().ptr());
+    auto function =
+        py::reinterpret_steal<py::object>(PyCFunction_New(&step_definition, self.ptr()));
+    if (!function) throw py::error_already_set();
+    return function;
+}
+
 }  // namespace
 
 void bind_stepper(py::module_& m) {
     using py::arg;
     py::class_<PyStepper>(m, "Stepper")
         .def(py::init<const PyPackedWeights&>(), arg("weights"), py::keep_alive<1, 2>())
-        .def("step", &PyStepper::step, arg("x"))
+        .def_property_readonly("step", &step_of)
         .def("reset", &PyStepper::reset, arg("h"), arg("c"))
         .def_property_readonly("state", &PyStepper::state);
 }

@@ -24,8 +24,7 @@ PYBIND11_MODULE(_core, m) {
         try {
             if (error) std::rethrow_exception(error);
         } catch (const fastrnn::Interrupted&) {
-            // The handler's exception is already set.
-            if (!PyErr_Occurred()) PyErr_SetNone(PyExc_KeyboardInterrupt);
+            fastrnn::set_interrupted();
         }
     });
 }

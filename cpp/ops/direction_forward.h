@@ -46,6 +46,8 @@ public:
         const index tokens = larger(ahead_rows, ahead_bytes / token_bytes);
         ahead_steps_ =
             larger(1, smaller(smaller(tokens / rows, schedule_.chunk_steps), schedule_.steps));
+        const index unit_bytes = cell_.gates * L_ * (input_ + hidden_) * index{sizeof(T)};
+        block_units_ = round_up(ceil_div(block_bytes, unit_bytes), unit_grain() * cell_.row_panels);
         if (cell_.has_c) c_start_ = Buffer<T>(this->state_size());
     }
 
@@ -77,7 +79,7 @@ public:
     void run(Team& team) {
         Share share(team, sharing_, schedule_, units_, unit_grain());
         if (cell_.has_c) this->read_state(share, call_.c0, c_start_.data());
-        typename Direction<T>::InputRows tokens;
+        thread_local typename Direction<T>::InputRows tokens;  // not allocated by every call
         const auto start = team.busy_time();
         for (index s = 0; s < schedule_.steps;) {
             const index chunk = s / schedule_.chunk_steps;
@@ -141,13 +143,10 @@ private:
                          const typename Direction<T>::InputRows& tokens) {
         ForwardStep<T> a = step_args(share, s, s);
         const index first = share.unit_begin, units = share.unit_end - first;
-        const index unit_bytes = cell_.gates * L_ * (input_ + hidden_) * index{sizeof(T)};
-        const index grain = unit_grain() * cell_.row_panels;
-        const index block = round_up(ceil_div(block_bytes, unit_bytes), grain);
-        const index blocks = ceil_div(units, block);
+        const index blocks = ceil_div(units, block_units_);
         for (index i = 0; i < blocks; ++i) {
-            a.unit_begin = first + (a.back_to_front ? blocks - 1 - i : i) * block;
-            a.unit_end = smaller(share.unit_end, a.unit_begin + block);
+            a.unit_begin = first + (a.back_to_front ? blocks - 1 - i : i) * block_units_;
+            a.unit_end = smaller(share.unit_end, a.unit_begin + block_units_);
             a.weight = recurrent_weights(a.unit_begin);
             input_part(s, tokens, a.unit_begin, a.unit_end, a.back_to_front);
             cell_.forward(a);
@@ -226,6 +225,7 @@ private:
     const TimeView<T> h_, cells_;
     Buffer<T> c_start_, scratch_;
     index ahead_steps_, scratch_stride_ = 0;
+    index block_units_;  // that a step of one row takes at a time
     const PackedLayer<T>* packed_ = nullptr;
     const ChunkLayout* gates_layout_ = nullptr;
     const ChunkLayout* c_layout_ = nullptr;

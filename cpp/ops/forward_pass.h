@@ -13,6 +13,7 @@ public:
     // `plan` and what `call` points to must outlive this.
     ForwardPass(const Plan& plan, const ForwardCall<T>& call);
     void run();
+    double work() const { return sharing_.work; }  // as in Work::call
     std::unique_ptr<Cache<T>> take_cache() { return std::move(cache_); }
 
 private:

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <memory>
 #include <mutex>
 
@@ -30,7 +31,7 @@ public:
         pass_[now_]->run();
         std::copy_n(output_.data(), batch * shape_.hidden_size, h);
         now_ = 1 - now_;
-        carrying_ = true;
+        carry_on();
     }
 
     void forget() {
@@ -43,7 +44,7 @@ public:
         use(batch);
         std::copy_n(h, state_size(), h_[now_].data());
         if (has_c()) std::copy_n(c, state_size(), c_[now_].data());
-        carrying_ = true;
+        carry_on();
     }
     void read(T* h, T* c) {
         const std::lock_guard<std::mutex> lock(mutex_);
@@ -52,6 +53,8 @@ public:
     }
 
     bool carrying() const { return carrying_; }
+    // Whether there is a state, and a step from it takes no longer than some 10 us.
+    bool brief() const { return brief_; }
     bool has_c() const { return shape_.cell == Cell::lstm; }
     const RecurrentShape& shape() const { return shape_; }  // its batch is that of the state
 
@@ -84,10 +87,14 @@ private:
         }
     }
 
+    void carry_on() {
+        carrying_ = true;
+        brief_ = pass_[now_]->work() < 1e6;
+    }
     void clear() {
         std::fill_n(h_[now_].data(), state_size(), T(0));
         if (has_c()) std::fill_n(c_[now_].data(), state_size(), T(0));
-        carrying_ = false;
+        carrying_ = brief_ = false;
     }
     index state_size() const { return shape_.layers * shape_.batch * shape_.hidden_size; }
 
@@ -99,7 +106,7 @@ private:
     std::unique_ptr<ForwardPass<T>> pass_[2];
     int threads_ = 0;
     int now_ = 0;
-    bool carrying_ = false;
+    std::atomic<bool> carrying_{false}, brief_{false};  // asked while another thread may step
     std::mutex mutex_;
 };
 

@@ -262,12 +262,13 @@ void Team::poll() {
 }
 
 Team::Range Team::split(index n, index grain, int part, int parts) {
+    if (parts == 1) return {0, n};
     const index grains = ceil_div(n, grain);
     return {smaller(n, grains * part / parts * grain),
             smaller(n, grains * (part + 1) / parts * grain)};
 }
 
-void run(int threads, double flops, const std::function<void(Team&)>& body) {
+void run_region(int threads, double flops, const std::function<void(Team&)>& body) {
     const bool wants_workers = threads > 1;
     if (wants_workers && (workers_are_lost.load() || workers.let_sleep(flops))) threads = 1;
     // Of little work nobody asks, and it reads no clock.

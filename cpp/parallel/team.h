@@ -122,11 +122,16 @@ private:
     const int first_, rank_, size_, depth_;  // `first_`: of its members, in the whole team
     Member& member_;
     Shared& shared_;
-    friend void run(int, double, const std::function<void(Team&)>&);
+    friend void run_region(int, double, const std::function<void(Team&)>&);
 };
 
+void run_region(int threads, double flops, const std::function<void(Team&)>& body);
+
 // `flops`: the work of all members, who may be fewer than `threads`.
-void run(int threads, double flops, const std::function<void(Team&)>& body);
+template <class Body>
+void run(int threads, double flops, const Body& body) {
+    run_region(threads, flops, std::cref(body));  // a copy of the body would be allocated
+}
 
 // body(begin, end) for each member's contiguous part of 0 .. n; `flops` is the work of all.
 template <class Body>

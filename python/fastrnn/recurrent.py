@@ -80,6 +80,8 @@ class Recurrent:
         self._stack = stack._replace(arrays=[])
         self._last_plan: tuple[int, int, core.Plan] | None = None
         self._stepper = core.Stepper(self._packed) if stack.num_directions == 1 else None
+        # Found once: to look it up takes as long as a small step's product.
+        self._step = self._stepper.step if self._stepper else None
         if state is not None:
             h = state[0] if isinstance(state, tuple) else state
             if h.dtype == stack.dtype and h.shape == stack.state_shape(h.shape[1]):
@@ -163,17 +165,17 @@ class Recurrent:
         array, [B, H]
             h_t of the last layer.
         """
-        stepper = self._stepper or self._one_direction("step")
+        step = self._step or self._one_direction("step").step
         h: Array
         try:
-            h = stepper.step(x)
+            h = step(x)
         except ValueError:
             # The core reads x in place; another layout of the last axis is copied first.
             array = _stack.typed("x", x, self._stack.dtype)
             readable = _stack.readable(array)
             if readable is array:
                 raise
-            h = stepper.step(readable)
+            h = step(readable)
         return h
 
     def _one_direction(self, method: str) -> core.Stepper:
