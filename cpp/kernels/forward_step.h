@@ -9,6 +9,10 @@
 namespace fastrnn {
 namespace {
 
+// Whether a step may make the input's product as well: where both fill the same slots.
+template <class Cell>
+constexpr bool takes_input = Cell::slots == Cell::gates;
+
 // Step: ForwardStep, or RecomputeStep, which wants the gates alone. Narrow: the registers that the
 // gates of a narrow register of units fill; 0: of whole ones. Panels: of weights, several for a
 // single row.
@@ -26,20 +30,14 @@ struct ForwardTile {
     __attribute__((noinline)) void tile(index first, index t) const {
         Tile<T, MR, NV> acc;
         const T* a[MR];
+        if (!with_input<MR>(first, t, acc)) {
+            FASTRNN_UNROLL
+            for (int i = 0; i < MR; ++i) start(acc[i], s.row[first + i]);
+        }
         FASTRNN_UNROLL
-        for (int i = 0; i < MR; ++i) {
-            const index row = s.row[first + i];
-            a[i] = s.h_prev + s.h_prev_offset[row];
-            start(acc[i], row);
-        }
+        for (int i = 0; i < MR; ++i) a[i] = s.h_prev + s.h_prev_offset[s.row[first + i]];
         if constexpr (!gates_alone && Narrow == 0) fetch_ahead<MR>(first);
-        if constexpr (Panels == 1) {
-            accumulate<T, MR, NV>(acc, a, weight, s.hidden, share_ahead<T, NV>(next, t, s.hidden));
-        } else {
-            constexpr int width = NV / Panels;
-            accumulate_row<T, Panels, width>(acc[0], a[0], weight, width * lanes<T> * s.hidden,
-                                             s.hidden);
-        }
+        add_product<MR>(acc, a, s.hidden, weight, next, t);
         if constexpr (Narrow == 0) {
             finish_rows<MR, 0>(first, acc, a);
         } else {  // through memory: a gate begins at any lane
@@ -52,6 +50,40 @@ struct ForwardTile {
                 store(gates[i] + NV * L, zero<T>());
             }
             finish_narrow(first, MR, gates, a);
+        }
+    }
+
+    template <int MR>
+    FASTRNN_INLINE void add_product(Tile<T, MR, NV>& acc, const T* const (&a)[MR], index terms,
+                                    const T* b, const T* next_b, index t) const {
+        if constexpr (Panels == 1) {
+            accumulate<T, MR, NV>(acc, a, b, terms, share_ahead<T, NV>(next_b, t, terms));
+        } else {
+            constexpr int width = NV / Panels;
+            accumulate_row<T, Panels, width>(acc[0], a[0], b, width * lanes<T> * terms, terms);
+        }
+    }
+
+    // Where this step makes the input's product too: the biases and that.
+    template <int MR>
+    FASTRNN_INLINE bool with_input(index first, index t, Tile<T, MR, NV>& acc) const {
+        if constexpr (gates_alone || !takes_input<Cell>) {
+            return false;
+        } else {
+            if (!s.x) return false;
+            const T* const bias = s.x_start + unit * Cell::gates * lanes<T>;
+            const T* a[MR];
+            FASTRNN_UNROLL
+            for (int i = 0; i < MR; ++i) {
+                a[i] = s.x + s.x_offset[s.row[first + i]];
+                FASTRNN_UNROLL
+                for (int j = 0; j < NV; ++j) acc[i][j] = load(bias + j * lanes<T>);
+            }
+            const auto weight_of = [&](index u) {
+                return s.x_weight + (u - s.unit_begin) * Cell::gates * lanes<T> * s.inputs;
+            };
+            add_product<MR>(acc, a, s.inputs, weight_of(unit), weight_of(next_unit), t);
+            return true;
         }
     }
 

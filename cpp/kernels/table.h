@@ -80,6 +80,12 @@ struct OuterArgs {
 // equations.
 template <class T>
 struct ForwardStep {
+    // Sequence r: `inputs` elements from x + x_offset[r]. Null: the gates hold the input's part.
+    const T* x = nullptr;
+    const index* x_offset = nullptr;
+    index inputs = 0;
+    const T* x_weight = nullptr;  // weight_ih, packed, from unit_begin on
+    const T* x_start = nullptr;   // [U][gates][L], narrow: [gates][H % L]: the biases
     index rows = 0;
     // [rows] the sequences' numbers: their places in gates, c and every offset array.
     const index* row = nullptr;

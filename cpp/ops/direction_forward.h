@@ -10,6 +10,9 @@ namespace fastrnn {
 // cache when used, and the rows below which the input's product would not fill its tiles.
 constexpr index ahead_bytes = 256 << 10, ahead_rows = 48;
 
+// Bytes of the input's weights that a member reads at every step as fast as it multiplies.
+constexpr index most_reread_bytes = 2 << 20;
+
 // Bytes of the weights that a step of one row takes from both products in turn.
 constexpr index block_bytes = 192 << 10;
 
@@ -80,6 +83,7 @@ public:
         Share share(team, sharing_, schedule_, units_, unit_grain());
         if (cell_.has_c) this->read_state(share, call_.c0, c_start_.data());
         thread_local typename Direction<T>::InputRows tokens;  // not allocated by every call
+        const bool together = takes_input(share);
         const auto start = team.busy_time();
         for (index s = 0; s < schedule_.steps;) {
             const index chunk = s / schedule_.chunk_steps;
@@ -88,13 +92,18 @@ public:
                         gates_ || checkpoints_ ? schedule_.chunk_end(chunk) : schedule_.steps);
             if (checkpoints_ && s == schedule_.chunk_begin(chunk)) keep_checkpoint(share, chunk);
             const bool alone = end - s == 1 && share.row.size() == 1;
-            if (!team.cancelled()) {
+            if (!team.cancelled() && !together) {
                 find_tokens(share, s, end, tokens);
                 if (!alone) input_part(s, tokens, share.unit_begin, share.unit_end);
             }
             for (const index begin = s; s < end; ++s) {
-                if (!team.cancelled())
-                    alone ? step_with_input(share, s, tokens) : step(share, s, begin);
+                if (!team.cancelled()) {
+                    if (alone) {
+                        step_with_input(share, s, tokens);
+                    } else {
+                        cell_.forward(step_args(share, s, begin, together));
+                    }
+                }
                 share.group.barrier();
             }
             team.poll();
@@ -141,7 +150,7 @@ private:
     // a time, so that the steps walk to and fro over all of the weights.
     void step_with_input(const Share& share, index s,
                          const typename Direction<T>::InputRows& tokens) {
-        ForwardStep<T> a = step_args(share, s, s);
+        ForwardStep<T> a = step_args(share, s, s, false);
         const index first = share.unit_begin, units = share.unit_end - first;
         const index blocks = ceil_div(units, block_units_);
         for (index i = 0; i < blocks; ++i) {
@@ -164,15 +173,21 @@ private:
         }
     }
 
-    void step(const Share& share, index s, index begin) {
-        cell_.forward(step_args(share, s, begin));
+    // Whether a step makes both products in one go, the input's and the recurrent one: the sums
+    // then wait in registers, not in memory. Ahead, weights are read once for several steps, which
+    // counts where they come from far.
+    bool takes_input(const Share& share) const {
+        const index units = share.unit_end - share.unit_begin;
+        const index bytes = units * cell_.gates * L_ * input_ * index{sizeof(T)};
+        return cell_.slots == cell_.gates && share.row.size() > 1 &&
+               (ahead_steps_ == 1 || bytes <= most_reread_bytes);
     }
 
     const T* recurrent_weights(index unit) const {
         return packed_->w_hh.data() + unit * cell_.gates * L_ * hidden_;
     }
 
-    ForwardStep<T> step_args(const Share& share, index s, index begin) {
+    ForwardStep<T> step_args(const Share& share, index s, index begin, bool with_input) {
         ForwardStep<T> a;
         a.rows = share.rows(schedule_.active[s]);
         a.row = share.row.data();
@@ -181,6 +196,11 @@ private:
         a.weight = recurrent_weights(share.unit_begin);
         a.back_to_front = share.row.size() == 1 && (call_.turn + s) % 2 != 0;
         a.start = packed_->start_recurrent.data();
+        if (with_input) {
+            a.x = x_.at(s), a.x_offset = x_.offset(s), a.inputs = input_;
+            a.x_weight = packed_->w_ih.data() + share.unit_begin * cell_.gates * L_ * input_;
+            a.x_start = packed_->start.data();
+        }
         a.h_prev = this->h_before(s, h_, a.h_prev_offset);
         a.h = h_.at(s), a.h_offset = h_.offset(s);
         a.gates = gates_at(s, begin);
