@@ -45,11 +45,9 @@ struct EluArray {
     static constexpr bool from_input = false;
     template <class T>
     static FASTRNN_INLINE Vec<T> forward(Vec<T> x) {
-        const Vec<T> limit = broadcast(ExpConstants<T>::exp_limit);
-        Group<T, 1> power;
-        const Group<T, 1> below = at_least(at_most(x, zero<T>()), -limit);
-        const Group<T, 1> p = expm1_reduced(below, power);
-        return x > zero<T>() ? x : fma(power, p, power - broadcast_to<T>(1)).row[0];
+        const Vec<T> least = broadcast(ExpConstants<T>::exp_least);
+        const Group<T, 1> below = at_least(at_most(x, zero<T>()), least);
+        return x > zero<T>() ? x : expm1<false>(below).row[0];
     }
     template <class T>
     static FASTRNN_INLINE Vec<T> gradient(Vec<T> y) {

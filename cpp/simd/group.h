@@ -42,34 +42,31 @@ struct Group {
     }
 };
 
-// 1 / b and a / b for finite b, to within a unit in the last place. AVX-512 divides one register in
-// 16 cycles (Golden Cove), which is half of an activation; its estimate of 1 / b and Newton's step
-// take a third of that.
+// 1 / b for finite b, to half of a type's bits or more. AVX-512 divides one register in 16 cycles
+// (Golden Cove), which is half of an activation; an estimate of 1 / b with Newton's steps, each of
+// which doubles its bits, takes a third of that.
 template <class T, int N>
-FASTRNN_INLINE Group<T, N> reciprocal(const Group<T, N>& b) {
+FASTRNN_INLINE Group<T, N> newton_step(const Group<T, N>& b, const Group<T, N>& r) {
+    const Group<T, N> error =
+        b.each([](Vec<T> v, Vec<T> w) { return fma(-v, w, broadcast_to<T>(1)); }, b, r);
+    return fma(error, r, r);
+}
+template <class T, int N>
+FASTRNN_INLINE Group<T, N> rough_reciprocal(const Group<T, N>& b) {
 #if defined(__AVX512F__) && !defined(FASTRNN_SCALAR)
-    constexpr int newton_steps = sizeof(T) == 4 ? 1 : 2;  // 14 bits, doubled by each
-    Group<T, N> r = b.each([](Vec<T> v) { return estimate_reciprocal(v); }, b);
-    FASTRNN_UNROLL
-    for (int i = 0; i < newton_steps; ++i) {
-        const Group<T, N> error =
-            b.each([](Vec<T> v, Vec<T> w) { return fma(-v, w, broadcast_to<T>(1)); }, b, r);
-        r = fma(error, r, r);
-    }
-    return r;
+    const Group<T, N> r = b.each([](Vec<T> v) { return estimate_reciprocal(v); }, b);  // 14 bits
+    return sizeof(T) == 4 ? r : newton_step(b, r);
 #else
     return b.each([](Vec<T> v) { return broadcast_to<T>(1) / v; }, b);
 #endif
 }
+// To within a unit in the last place.
 template <class T, int N>
-FASTRNN_INLINE Group<T, N> divide(const Group<T, N>& a, const Group<T, N>& b) {
+FASTRNN_INLINE Group<T, N> reciprocal(const Group<T, N>& b) {
 #if defined(__AVX512F__) && !defined(FASTRNN_SCALAR)
-    const Group<T, N> r = reciprocal(b), q = a * r;
-    const Group<T, N> rest =
-        b.each([](Vec<T> v, Vec<T> w, Vec<T> x) { return fma(-v, w, x); }, b, q, a);
-    return fma(rest, r, q);
+    return newton_step(b, rough_reciprocal(b));
 #else
-    return b.each([](Vec<T> v, Vec<T> w) { return v / w; }, a, b);
+    return rough_reciprocal(b);
 #endif
 }
 

@@ -11,6 +11,9 @@ namespace {
 
 // expm1(r) = r + r^2 q(r) on |r| <= ln(2)/2: minimax coefficients of q (Remez, error relative to
 // r), lowest first.
+//
+// Up to exp_most exp is finite. At exp_least it is subnormal, next to nothing, and still k no
+// smaller than the least exponent there is.
 template <class T>
 struct ExpConstants;
 
@@ -23,8 +26,7 @@ struct ExpConstants<float> {
     static constexpr float round_to_integer =
         12582912.0f;  // 1.5 * 2^23: the integer ends in the low bits
     static constexpr int mantissa_bits = 23;
-    static constexpr std::int32_t one = 127 << 23;
-    static constexpr float exp_limit = 88.0f;   // exp stays finite; below, it is 0 or denormal
+    static constexpr float exp_most = 88.0f, exp_least = -88.0f;
     static constexpr float tanh_limit = 9.02f;  // from here on tanh rounds to 1
 };
 
@@ -39,37 +41,60 @@ struct ExpConstants<double> {
                             ln2_low = 1.90821492927058770002e-10;
     static constexpr double round_to_integer = 6755399441055744.0;  // 1.5 * 2^52
     static constexpr int mantissa_bits = 52;
-    static constexpr std::int64_t one = std::int64_t{1023} << 52;
-    static constexpr double exp_limit = 709.4;
+    static constexpr double exp_most = 709.4, exp_least = -709.05;
     static constexpr double tanh_limit = 19.07;
 };
 
-// x = k ln(2) + r; returns expm1(r) and writes 2^k.
-template <class T, int N>
-FASTRNN_INLINE Group<T, N> expm1_reduced(Group<T, N> x, Group<T, N>& power_of_two) {
+// x = k ln(2) + r, |r| <= ln(2)/2: returns r; k ends in the low bits of `shifted`. `Roughly`: ln(2)
+// in one piece, off by k times 2e-9 (float64: 2e-17), where k times that is not rounded.
+template <bool Roughly, class T, int N>
+FASTRNN_INLINE Group<T, N> reduce(const Group<T, N>& x, Group<T, N>& shifted) {
     using C = ExpConstants<T>;
-    using V = Group<T, N>;
     const Vec<T> magic = broadcast(C::round_to_integer);
-    const V shifted = fma(x, broadcast_to<T>(1.44269504088896340736), magic);
-    const V k = shifted - magic;
-    power_of_two = V::each(
-        [](Vec<T> v) { return (Vec<T>)(((Bits<T>)v << C::mantissa_bits) + C::one); }, shifted);
-    V r = fma(k, broadcast(-C::ln2_high), x);
-    r = fma(k, broadcast(-C::ln2_low), r);
+    shifted = fma(x, broadcast_to<T>(1.44269504088896340736), magic);
+    const Group<T, N> k = shifted - magic;
+    if constexpr (Roughly && fma_is_fused)
+        return fma(k, broadcast_to<T>(-0.693147180559945309417), x);
+    return fma(k, broadcast(-C::ln2_low), fma(k, broadcast(-C::ln2_high), x));
+}
+
+// v 2^k: k is added to the exponent.
+template <class T, int N>
+FASTRNN_INLINE Group<T, N> scale(const Group<T, N>& v, const Group<T, N>& shifted) {
+    return v.each(
+        [](Vec<T> a, Vec<T> k) {
+            return (Vec<T>)((Bits<T>)a + ((Bits<T>)k << ExpConstants<T>::mantissa_bits));
+        },
+        v, shifted);
+}
+
+template <class T, int N>
+FASTRNN_INLINE Group<T, N> q_of(const Group<T, N>& r) {
+    using C = ExpConstants<T>;
     constexpr int n = sizeof(C::q) / sizeof(C::q[0]);
-    V q = broadcast(C::q[n - 1]);
+    Group<T, N> q = broadcast(C::q[n - 1]);
     FASTRNN_UNROLL
     for (int i = n - 2; i >= 0; --i) q = fma(q, r, broadcast(C::q[i]));
-    return fma(r * r, q, r);
+    return q;
 }
 
 template <class T, int N>
 FASTRNN_INLINE Group<T, N> exp(Group<T, N> x) {
-    const Vec<T> limit = broadcast(ExpConstants<T>::exp_limit);
-    x = x.each([&](Vec<T> v) { return at_least(at_most(v, limit), -limit); }, x);
-    Group<T, N> scale;
-    const Group<T, N> p = expm1_reduced(x, scale);
-    return fma(scale, p, scale);
+    const Vec<T> most = broadcast(ExpConstants<T>::exp_most),
+                 least = broadcast(ExpConstants<T>::exp_least), one = broadcast_to<T>(1);
+    x = x.each([&](Vec<T> v) { return at_least(at_most(v, most), least); }, x);
+    Group<T, N> shifted;
+    const Group<T, N> r = reduce<false>(x, shifted);
+    return scale(fma(fma(q_of(r), r, one), r, one), shifted);
+}
+
+// For exp_least <= x <= exp_most.
+template <bool Roughly, class T, int N>
+FASTRNN_INLINE Group<T, N> expm1(const Group<T, N>& x) {
+    const Group<T, N> one = broadcast_to<T>(1);
+    Group<T, N> shifted;
+    const Group<T, N> r = reduce<Roughly>(x, shifted), power = scale(one, shifted);
+    return fma(power, fma(r * r, q_of(r), r), power - one);
 }
 
 template <class T, int N>
@@ -78,38 +103,25 @@ FASTRNN_INLINE Group<T, N> sigmoid(Group<T, N> x) {
     return reciprocal(exp(x) + broadcast_to<T>(1));
 }
 
-// (tanh(x) - x) / x^3 as a polynomial of x^2 for |x| < 0.625 (Remez), lowest coefficient first.
-constexpr float tanh_small[] = {-3.333329495394e-01f, 1.333172511194e-01f, -5.375982462065e-02f,
-                                2.069691527627e-02f, -5.763205941231e-03f};
-constexpr float tanh_small_limit = 0.625f;
-
-// float32: a polynomial towards 0, else 1 - 2 / (exp(2|x|) + 1). float64: e / (e + 2) with
-// e = expm1(2|x|), whose three roundings add up to 2.5 ulp towards 0; that would be too many for
-// float32.
+// e / (e + 2) with e = expm1(2|x|). A quotient y of three rounded steps may be 2.5 ulp off; what is
+// left of e, (e - 2y) - ye, whose first difference is exact towards 0, mends it.
 template <class T, int N>
 FASTRNN_INLINE Group<T, N> tanh(Group<T, N> x) {
     using V = Group<T, N>;
     const Bits<T> sign = (Bits<T>)broadcast_to<T>(-0.0);
-    const Vec<T> limit = broadcast(ExpConstants<T>::tanh_limit);
-    const Vec<T> one = broadcast_to<T>(1), two = broadcast_to<T>(2);
+    const Vec<T> limit = broadcast(ExpConstants<T>::tanh_limit), two = broadcast_to<T>(2);
     const V magnitude =
         V::each([&](Vec<T> v) { return at_most((Vec<T>)((Bits<T>)v & ~sign), limit); }, x);
-    V scale;
-    const V p = expm1_reduced(magnitude + magnitude, scale);
-    V y;
-    if constexpr (sizeof(T) == sizeof(float)) {
-        const V square = magnitude * magnitude;
-        V q = broadcast(tanh_small[4]);
-        FASTRNN_UNROLL
-        for (int i = 3; i >= 0; --i) q = fma(q, square, broadcast(tanh_small[i]));
-        const V small = fma(q * square, magnitude, magnitude);
-        const V large = fma(-two, reciprocal(fma(scale, p, scale + one)), one);
-        y = V::each(
-            [](Vec<T> v, Vec<T> s, Vec<T> l) { return v < broadcast(tanh_small_limit) ? s : l; },
-            magnitude, small, large);
-    } else {
-        const V e = fma(scale, p, scale - one);
-        y = divide(e, e + two);
+    const V e = expm1<true>(magnitude + magnitude);
+    const V r = rough_reciprocal(e + two);
+    V y = e * r;
+    const V left = V::each([&](Vec<T> v, Vec<T> w) { return fma(-v, w, fma(-two, v, w)); }, y, e);
+    y = fma(left, r, y);
+    if constexpr (!fma_is_fused) {  // ye is rounded, which is too coarse where e is large
+        const auto by_difference = [&](Vec<T> v, Vec<T> w, Vec<T> m) {
+            return m < broadcast_to<T>(0.625) ? v : fma(-two, w, broadcast_to<T>(1));
+        };
+        y = V::each(by_difference, y, r, magnitude);
     }
     return V::each([&](Vec<T> v, Vec<T> w) { return (Vec<T>)((Bits<T>)v | ((Bits<T>)w & sign)); },
                    y, x);

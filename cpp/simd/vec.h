@@ -134,6 +134,13 @@ FASTRNN_INLINE Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) {
 
 #endif
 
+// Whether a product inside fma is exact.
+#if defined(FASTRNN_SCALAR) && !defined(__FP_FAST_FMAF)
+constexpr bool fma_is_fused = false;
+#else
+constexpr bool fma_is_fused = true;
+#endif
+
 template <class T>
 FASTRNN_INLINE Vec<T> broadcast_to(double x) {
     return broadcast(static_cast<T>(x));
