@@ -26,6 +26,7 @@ void bind_runtime(py::module_& m) {
         }
         set_num_threads(n);
     });
+    m.def("openmp_runtime", &openmp_runtime);
     m.def("set_awake_seconds", &set_awake_seconds);
     m.def("get_awake_seconds", &get_awake_seconds);
     m.def("note_paces", &note_paces);  // for tests: what a team on uneven processors would note

@@ -25,11 +25,7 @@ namespace fastrnn {
 namespace {
 
 std::atomic<int> num_threads{0};  // 0: not set yet
-#if defined(KMP_VERSION_MAJOR)    // LLVM's libomp
-std::atomic<double> awake_seconds{900e-6};
-#else
-std::atomic<double> awake_seconds{50e-6};
-#endif
+std::atomic<double> awake_seconds{std::numeric_limits<double>::infinity()};
 std::atomic<bool (*)()> poll_function{nullptr};
 thread_local std::chrono::steady_clock::time_point last_poll;
 constexpr auto poll_interval = std::chrono::milliseconds(50);
@@ -199,6 +195,14 @@ void set_poll(bool (*poll)()) { poll_function.store(poll); }
 int get_num_threads() {
     const int n = num_threads.load(std::memory_order_relaxed);
     return n > 0 ? n : omp_get_num_procs();
+}
+
+const char* openmp_runtime() {
+#if defined(KMP_VERSION_MAJOR)
+    return "libomp";
+#else
+    return "libgomp";
+#endif
 }
 
 void set_awake_seconds(double seconds) { awake_seconds.store(seconds); }

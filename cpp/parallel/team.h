@@ -34,9 +34,10 @@ int threads_worth(double flops, index pieces);
 // worker that sleeps. Less work that comes when the workers must be asleep is done by the calling
 // thread alone.
 constexpr double flops_worth_waking = 5e6;
-// How long an idle worker stays awake; until it is said, as long as _load.py lets it.
+// How long an idle worker stays awake; until it is said, for ever.
 void set_awake_seconds(double seconds);
 double get_awake_seconds();
+const char* openmp_runtime();  // "libgomp" or LLVM's "libomp"
 
 // Sense-reversing: spins briefly, then yields; while the processor has others to run, it sleeps, so
 // that a neighbour costs its share and no more.

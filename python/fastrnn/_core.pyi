@@ -1,13 +1,14 @@
 """The compiled core: what the bindings in ``cpp/bindings`` register.
 
 Every function checks the types, ranks and shapes that it relies on (a wrong one raises ValueError
-or TypeError), fills arrays that the caller allocated, and runs without the GIL. Arrays called
-``Floating`` are float32 or float64, all of one type in a call, C-contiguous unless said otherwise.
-Clear messages, defaults and conversions are the Python modules' business.
+or TypeError), fills arrays that the caller allocated, and runs without the GIL, which only a
+stepper's step of some microseconds keeps. Arrays called ``Floating`` are float32 or float64, all of
+one type in a call, C-contiguous unless said otherwise. Clear messages, defaults and conversions are
+the Python modules' business.
 """
 
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +29,7 @@ def get_isa() -> str: ...
 def set_isa(name: str) -> None: ...
 def get_num_threads() -> int: ...
 def set_num_threads(n: int) -> None: ...
+def openmp_runtime() -> Literal["libgomp", "libomp"]: ...
 def get_awake_seconds() -> float: ...
 def set_awake_seconds(seconds: float) -> None:
     """How long idle workers stay awake; little work that comes later runs on one thread."""

@@ -14,6 +14,8 @@ import os
 # comes (right after another it took 61 us; without any spin 178 us), and little is burned if none
 # comes. libomp, in ms: the least but none.
 _SPIN = {"GOMP_SPINCOUNT": "4000", "KMP_BLOCKTIME": "1"}
+# How long that keeps workers awake, in seconds, at the least.
+_AWAKE = {"libgomp": 50e-6, "libomp": 900e-6}
 
 
 def _shorten_spin() -> dict[str, str]:
@@ -43,10 +45,9 @@ try:
     import fastrnn._core as core
 
     core.get_num_threads()  # the first call of the runtime, at which libomp reads its variable
-    if not _shortened:
-        core.set_awake_seconds(float("inf"))  # the user said how they wait
-    elif _loaded_before and _runtimes() == _loaded_before:
-        core.set_awake_seconds(_USUALLY_AWAKE)
+    if _shortened:  # else the user said how they wait
+        reused = _loaded_before and _runtimes() == _loaded_before
+        core.set_awake_seconds(_USUALLY_AWAKE if reused else _AWAKE[core.openmp_runtime()])
 except ModuleNotFoundError as error:
     if error.name != "fastrnn._core":
         raise
