@@ -173,9 +173,9 @@ private:
         }
     }
 
-    // Whether a step makes both products in one go, the input's and the recurrent one: the sums
-    // then wait in registers, not in memory. Ahead, weights are read once for several steps, which
-    // counts where they come from far.
+    // Whether a step makes both products, the input's and the recurrent one: the first one's sums
+    // then wait in registers, not in memory. Made ahead, it reads its weights once for several
+    // steps, which counts where they come from far.
     bool takes_input(const Share& share) const {
         const index units = share.unit_end - share.unit_begin;
         const index bytes = units * cell_.gates * L_ * input_ * index{sizeof(T)};
