@@ -71,6 +71,16 @@ def test_streaming_step_by_step_gives_the_bits_of_one_long_call(cell, shape, dty
     assert_equal_bits((result.output, rnn.state), result)
 
 
+@pytest.mark.parametrize(("cell", "H"), [("lstm", 70), ("rnn_tanh", 280)])
+def test_the_inputs_product_has_the_same_bits_ahead_of_the_steps_and_within_each(cell, H, isa):
+    # Of two rows weight_ih, over 2 MiB, is read for several steps at once; a stream's step has one.
+    case = Case(cell, T=5, B=2, I=1000, H=H, states=False)
+    with settings(threads=1):
+        result, rnn = run_forward(case), prepared(case)
+        streamed = [rnn.step(x_t) for x_t in problem_of(case).x]
+    assert np.array_equal(streamed, result.output)
+
+
 @pytest.mark.parametrize("cell", CELLS)
 def test_the_number_of_threads_may_change_between_steps(cell):
     case = Case(cell, T=9, B=1, I=40, H=300, layers=2, dtype="float32")

@@ -100,18 +100,6 @@ index stride_of(const py::array& a, int axis) {
     return a.strides(axis) / static_cast<index>(sizeof(T));
 }
 
-// A new array of this shape, C-contiguous; py::array_t's constructor allocates its way there.
-template <class T, class... Size>
-py::array new_array(Size... size) {
-    const auto& numpy = py::detail::npy_api::get();
-    const Py_intptr_t shape[]{static_cast<Py_intptr_t>(size)...};
-    PyObject* const a =
-        numpy.PyArray_NewFromDescr_(numpy.PyArray_Type_, py::dtype::of<T>().release().ptr(),
-                                    sizeof...(size), shape, nullptr, nullptr, 0, nullptr);
-    if (!a) throw py::error_already_set();
-    return py::reinterpret_steal<py::array>(a);
-}
-
 // The same, contiguous in every axis; null for None.
 template <class T>
 T* optional(const py::handle& object, const char* name, const Shape& shape) {
@@ -141,6 +129,18 @@ Tensor3<T> tensor3(const py::handle& object, const char* name, const Shape& shap
     if (object.is_none()) return {};
     const py::array a = checked<T>(object, name, shape);
     return {data_of<T>(a), stride_of<T>(a, 0), stride_of<T>(a, 1)};
+}
+
+// A new array of this shape, C-contiguous; py::array_t's constructor allocates its way there.
+template <class T, class... Size>
+py::array new_array(Size... size) {
+    const auto& numpy = py::detail::npy_api::get();
+    const Py_intptr_t shape[]{static_cast<Py_intptr_t>(size)...};
+    PyObject* const a =
+        numpy.PyArray_NewFromDescr_(numpy.PyArray_Type_, py::dtype::of<T>().release().ptr(),
+                                    sizeof...(size), shape, nullptr, nullptr, 0, nullptr);
+    if (!a) throw py::error_already_set();
+    return py::reinterpret_steal<py::array>(a);
 }
 
 inline bool is_double(const py::handle& object, const char* name) {

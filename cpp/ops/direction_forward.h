@@ -104,12 +104,12 @@ public:
                         cell_.forward(step_args(share, s, begin, together));
                     }
                 }
-                share.group.barrier();
+                if (s + 1 < schedule_.steps) share.group.barrier();
             }
             team.poll();
         }
         team.note_pace(share.comparable_work(), team.busy_time() - start);
-        finish(share);
+        finish(share);  // of this member's own units
     }
 
 private:

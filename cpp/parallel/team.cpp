@@ -289,35 +289,31 @@ void run_region(int threads, double flops, const std::function<void(Team&)>& bod
         cancelled = team.cancelled();
     } else {
         // The region may get fewer threads than it asked for; the team is made of those that came.
-        Team::Shared* shared = nullptr;
+        Team::Shared shared(threads);
         Places places(threads);
 #pragma omp parallel num_threads(threads)
         {
-            const int size = omp_get_num_threads();
-#pragma omp single
-            shared = new Team::Shared(size);
-            const int rank = omp_get_thread_num();
+            const int size = omp_get_num_threads(), rank = omp_get_thread_num();
             places.take(rank);
             Team::Member member{watched, watched && rank == 0};
             FlushDenormals flush;
-            Team team(0, rank, size, 0, member, *shared);
+            Team team(0, rank, size, 0, member, shared);
             if (watched) {
                 const LostTime lost(start);
                 body(team);
-                shared->lost.fetch_add(lost.until_now(member.waiting.asleep).count());
+                shared.lost.fetch_add(lost.until_now(member.waiting.asleep).count());
                 const double busy = static_cast<double>(member.busy.count());
-                shared->pace[static_cast<std::size_t>(rank)] = busy > 0 ? member.work / busy : 0;
+                shared.pace[static_cast<std::size_t>(rank)] = busy > 0 ? member.work / busy : 0;
             } else {
                 body(team);
             }
         }
         if (watched) {
             note_lost_time(threads, LostTime::Clock::now() - start,
-                           LostTime::Duration(shared->lost.load()));
-            if (threads <= processors()) note_paces(shared->pace);
+                           LostTime::Duration(shared.lost.load()));
+            if (threads <= processors()) note_paces(shared.pace);
         }
-        cancelled = shared->cancelled.load();
-        delete shared;
+        cancelled = shared.cancelled.load();
     }
     if (wants_workers) workers.called(threads > 1);
     if (cancelled) throw Interrupted{};
