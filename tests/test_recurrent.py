@@ -1,7 +1,9 @@
 """fastrnn.Recurrent gives the functional API's bits, in one call or step by step."""
 
+import contextlib
 import gc
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -127,6 +129,25 @@ def test_threads_that_step_one_stream_take_turns(rows):
     for _ in range(100):
         expected.step(x)
     assert np.array_equal(stream.state, expected.state)
+
+
+def test_threads_with_other_batches_and_resets_between_leave_a_whole_stream():
+    stream = prepared(Case("lstm"))
+    x = np.repeat(problem_of(Case("lstm")).x[0, :1], 500, axis=0)
+
+    def use(rows):
+        for n in range(300):
+            if n % 5 == 0:
+                stream.reset()
+            with contextlib.suppress(ValueError):  # another thread's state has other rows
+                assert stream.step(x[:rows]).shape == (rows, 7)
+            if (state := stream.state) is not None:
+                assert state[0].shape == state[1].shape
+                assert np.isfinite(state[0]).all()
+
+    with ThreadPoolExecutor(3) as threads:
+        for done in [threads.submit(use, rows) for rows in (1, 20, 500)]:
+            done.result()
 
 
 def test_the_function_that_steps_keeps_what_it_needs():

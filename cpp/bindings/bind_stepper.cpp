@@ -1,4 +1,6 @@
+#include <algorithm>
 #include <memory>
+#include <vector>
 
 #include "bindings/packed_weights.h"
 #include "ops/stepper.h"
@@ -31,52 +33,68 @@ private:
 
     template <class T>
     static py::array step_in(Stepper<T>& stepper, const py::handle& object) {
-        const RecurrentShape& s = stepper.shape();
-        const py::array x = checked<const T>(object, "x", {-1, s.input_size});
+        const py::array x = checked<const T>(object, "x", {-1, stepper.input_size()});
         const index batch = x.shape(0);
-        if (stepper.carrying() && batch != s.batch) {
-            throw py::value_error("x: expected " + std::to_string(s.batch) +
-                                  " rows, as the carried state has, got " + std::to_string(batch));
-        }
-        py::array h = new_array<T>(batch, s.hidden_size);
+        py::array h = new_array<T>(batch, stepper.hidden_size());
+        index carried = batch;
         const auto run = [&, to = data_of<T>(h)] {
-            stepper.step(batch, data_of<const T>(x), stride_of<T>(x, 0), to);
+            if (stepper.carrying()) carried = stepper.batch();
+            if (carried == batch) stepper.step(batch, data_of<const T>(x), stride_of<T>(x, 0), to);
         };
-        // To let others run meanwhile takes as long as a small step's product. Who has the stepper
-        // now does not wait for us: its steps are as brief, or the first, which wait for nobody.
-        if (stepper.brief()) {
+        // To let others run meanwhile takes as long as a small step's product.
+        auto lock = stepper.try_lock();
+        if (lock && stepper.brief()) {
             run();
         } else {
             const py::gil_scoped_release release;
+            if (!lock) lock = stepper.lock();
             run();
+            lock.unlock();
+        }
+        if (carried != batch) {
+            throw py::value_error("x: expected " + std::to_string(carried) +
+                                  " rows, as the carried state has, got " + std::to_string(batch));
         }
         return h;
     }
 
     template <class T>
     static py::object state_of(Stepper<T>& stepper) {
-        if (!stepper.carrying()) return py::none();
-        const RecurrentShape& s = stepper.shape();
-        py::array_t<T> h({s.layers, s.batch, s.hidden_size});
-        if (!stepper.has_c()) {
-            stepper.read(h.mutable_data(), nullptr);
-            return std::move(h);
+        std::vector<T> h, c;
+        index batch = -1;
+        {
+            const py::gil_scoped_release release;
+            const auto lock = stepper.lock();
+            if (stepper.carrying()) {
+                batch = stepper.batch(), h = stepper.h();
+                if (stepper.has_c()) c = stepper.c();
+            }
         }
-        py::array_t<T> c({s.layers, s.batch, s.hidden_size});
-        stepper.read(h.mutable_data(), c.mutable_data());
-        return py::make_tuple(h, c);
+        if (batch < 0) return py::none();
+        const auto array_of = [&](const std::vector<T>& values) {
+            py::array a = new_array<T>(stepper.layers(), batch, stepper.hidden_size());
+            std::copy(values.begin(), values.end(), data_of<T>(a));
+            return a;
+        };
+        if (!stepper.has_c()) return array_of(h);
+        return py::make_tuple(array_of(h), array_of(c));
     }
 
     template <class T>
     static void reset_in(Stepper<T>& stepper, const py::object& h, const py::object& c) {
-        if (h.is_none()) return stepper.forget();
-        const RecurrentShape& s = stepper.shape();
-        const std::vector<index> shape{s.layers, -1, s.hidden_size};
-        const T* h0 = contiguous<const T>(h, "h0", shape);
-        const index batch = py::reinterpret_borrow<py::array>(h).shape(1);
-        const T* c0 = optional<const T>(c, "c0", {s.layers, batch, s.hidden_size});
-        if (stepper.has_c()) required(c0, "c0");
-        stepper.carry(batch, h0, c0);
+        const bool given = !h.is_none();
+        index batch = 0;
+        const T *h0 = nullptr, *c0 = nullptr;
+        if (given) {
+            const index layers = stepper.layers(), hidden = stepper.hidden_size();
+            h0 = contiguous<const T>(h, "h0", {layers, -1, hidden});
+            batch = py::reinterpret_borrow<py::array>(h).shape(1);
+            c0 = optional<const T>(c, "c0", {layers, batch, hidden});
+            if (stepper.has_c()) required(c0, "c0");
+        }
+        const py::gil_scoped_release release;
+        const auto lock = stepper.lock();
+        given ? stepper.carry(batch, h0, c0) : stepper.forget();
     }
 
     std::unique_ptr<Stepper<float>> f32_;  // one of the two

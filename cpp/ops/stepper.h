@@ -3,9 +3,9 @@
 #pragma once
 
 #include <algorithm>
-#include <atomic>
 #include <memory>
 #include <mutex>
+#include <vector>
 
 #include "ops/forward_pass.h"
 
@@ -20,10 +20,16 @@ public:
         shape_.steps = 1, shape_.training = false;
     }
 
+    // Several threads may use one. Who has the interpreter's lock must not wait for this one, since
+    // whoever has this one may be waiting for the interpreter's: to hear of signals.
+    std::unique_lock<std::mutex> try_lock() { return {mutex_, std::try_to_lock}; }
+    std::unique_lock<std::mutex> lock() { return std::unique_lock<std::mutex>(mutex_); }
+
+    // All that follows: under the lock.
+
     // x: [B, I], rows x_stride apart; h: [B, H], of the last layer. The state must be empty or have
     // B rows.
     void step(index batch, const T* x, index x_stride, T* h) {
-        const std::lock_guard<std::mutex> lock(mutex_);
         if (batch != shape_.batch || !plan_) use(batch);
         if (threads_ != threads_at_hand()) prepare();
         for (index i = 0; i < batch; ++i)
@@ -31,32 +37,32 @@ public:
         pass_[now_]->run();
         std::copy_n(output_.data(), batch * shape_.hidden_size, h);
         now_ = 1 - now_;
-        carry_on();
+        carrying_ = true;
     }
 
     void forget() {
-        const std::lock_guard<std::mutex> lock(mutex_);
         if (plan_) clear();
     }
     // h, c: [layers, B, H]
     void carry(index batch, const T* h, const T* c) {
-        const std::lock_guard<std::mutex> lock(mutex_);
         use(batch);
         std::copy_n(h, state_size(), h_[now_].data());
         if (has_c()) std::copy_n(c, state_size(), c_[now_].data());
-        carry_on();
+        carrying_ = true;
     }
-    void read(T* h, T* c) {
-        const std::lock_guard<std::mutex> lock(mutex_);
-        std::copy_n(h_[now_].data(), state_size(), h);
-        if (has_c()) std::copy_n(c_[now_].data(), state_size(), c);
-    }
+    std::vector<T> h() const { return copy_of(h_[now_]); }
+    std::vector<T> c() const { return copy_of(c_[now_]); }
 
     bool carrying() const { return carrying_; }
+    index batch() const { return shape_.batch; }  // of the state
     // Whether there is a state, and a step from it takes no longer than some 10 us.
-    bool brief() const { return brief_; }
+    bool brief() const { return carrying_ && pass_[now_]->work() < 1e6; }
+
+    // These never change.
     bool has_c() const { return shape_.cell == Cell::lstm; }
-    const RecurrentShape& shape() const { return shape_; }  // its batch is that of the state
+    index input_size() const { return shape_.input_size; }
+    index hidden_size() const { return shape_.hidden_size; }
+    index layers() const { return shape_.layers; }
 
 private:
     void use(index batch) {
@@ -87,14 +93,13 @@ private:
         }
     }
 
-    void carry_on() {
-        carrying_ = true;
-        brief_ = pass_[now_]->work() < 1e6;
-    }
     void clear() {
         std::fill_n(h_[now_].data(), state_size(), T(0));
         if (has_c()) std::fill_n(c_[now_].data(), state_size(), T(0));
-        carrying_ = brief_ = false;
+        carrying_ = false;
+    }
+    std::vector<T> copy_of(const Buffer<T>& state) const {
+        return {state.data(), state.data() + state_size()};
     }
     index state_size() const { return shape_.layers * shape_.batch * shape_.hidden_size; }
 
@@ -106,7 +111,7 @@ private:
     std::unique_ptr<ForwardPass<T>> pass_[2];
     int threads_ = 0;
     int now_ = 0;
-    std::atomic<bool> carrying_{false}, brief_{false};  // asked while another thread may step
+    bool carrying_ = false;
     std::mutex mutex_;
 };
 
