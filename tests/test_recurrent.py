@@ -136,7 +136,7 @@ def test_threads_with_other_batches_and_resets_between_leave_a_whole_stream():
     x = np.repeat(problem_of(Case("lstm")).x[0, :1], 500, axis=0)
 
     def use(rows):
-        for n in range(300):
+        for n in range(10_000):
             if n % 5 == 0:
                 stream.reset()
             with contextlib.suppress(ValueError):  # another thread's state has other rows
