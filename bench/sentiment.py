@@ -38,7 +38,10 @@ class SentimentModel:
 
     @property
     def flops(self) -> float:
-        """Of one batch's prediction: the products alone; training takes three times as many."""
+        """Of one batch's prediction: the products alone; training takes three times as many.
+
+        As if every word were another one; fastrnn makes the products of a word once.
+        """
         per_token = sum(2 * GATES[self.cell] * h * (i + h) for i, h in self.layer_sizes)
         return float(self.batch * (self.steps * per_token + 2 * self.units[1]))
 

@@ -106,7 +106,7 @@ MODULES = sorted(PYTHON.rglob("*.py"))
 LEVELS = [
     {"_typing", "_extras", "_names"},
     {"_check", "_load", "_threads"},
-    {"runtime", "_stack", "_memory", "_segments", "_calls", "functional", "recurrent"},
+    {"_rows", "runtime", "_stack", "_memory", "_segments", "_calls", "functional", "recurrent"},
     {"ops"},
     {"random", "initializers", "layers", "losses", "metrics", "optimizers"},
 ]  # fmt: skip

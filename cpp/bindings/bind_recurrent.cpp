@@ -39,6 +39,9 @@ struct PyCache {
     index bytes() const {
         return std::visit([](const auto& c) { return c->bytes; }, cache);
     }
+    index row_sums(const PyPlan& p, index rows) const {
+        return std::visit([&](const auto& c) { return row_sums_size(p.plan, *c, rows); }, cache);
+    }
 };
 
 Cell cell_named(const std::string& name) {
@@ -161,6 +164,33 @@ Tensor3<T> sequence(const PyPlan& p, const py::object& object, const char* name,
     return {data_of<T>(a), 0, stride_of<T>(a, 0), true};
 }
 
+// x [N, I], of which each token has the row that x_rows [T, B] names.
+template <class T>
+Tensor3<T> table_of(const PyPlan& p, const py::object& object, const char* name, index rows) {
+    const py::array a = checked<T>(object, name, {rows, p.plan.shape.input_size});
+    return {data_of<T>(a), 0, stride_of<T>(a, 0)};
+}
+
+RowIndex row_index(const PyPlan& p, const py::object& x, const py::object& x_rows) {
+    if (x_rows.is_none()) return {};
+    const RecurrentShape& s = p.plan.shape;
+    if (s.drops_input()) throw py::value_error("x_rows: expected None with dropout of the input");
+    const py::array a = checked<const std::int64_t>(x_rows, "x_rows", {s.steps, s.batch});
+    RowIndex rows{data_of<const std::int64_t>(a), rows_of(x, "x", 0, 2),
+                  stride_of<const std::int64_t>(a, 0), stride_of<const std::int64_t>(a, 1)};
+    for (index t = 0; t < s.steps; ++t) {
+        for (index i = 0; i < s.batch; ++i) {
+            const std::int64_t row = rows.data[t * rows.time_stride + i * rows.batch_stride];
+            if (row < 0 || row >= rows.rows) {
+                throw py::value_error("x_rows: expected rows 0 .. " +
+                                      std::to_string(rows.rows - 1) + " of x, got " +
+                                      std::to_string(row));
+            }
+        }
+    }
+    return rows;
+}
+
 // Calls body(T()) with the plan's type.
 template <class Body>
 auto by_plan(const PyPlan& p, const Body& body) {
@@ -180,7 +210,8 @@ std::unique_ptr<PyPackedWeights> py_pack_weights(const PyPlan& p, const py::sequ
 std::unique_ptr<PyCache> py_forward(const PyPlan& p, const py::object& x, const py::object& weights,
                                     const py::object& h0, const py::object& c0,
                                     const py::object& output, const py::object& hn,
-                                    const py::object& cn, const py::object& cells) {
+                                    const py::object& cn, const py::object& cells,
+                                    const py::object& x_rows) {
     return by_plan(p, [&](auto zero) {
         using T = decltype(zero);
         const RecurrentShape& s = p.plan.shape;
@@ -194,7 +225,9 @@ std::unique_ptr<PyCache> py_forward(const PyPlan& p, const py::object& x, const 
         } else {
             call.weights = layer_weights<const T>(p, weights.cast<py::sequence>(), "weights");
         }
-        call.x = sequence<const T>(p, x, "x", p.input());
+        call.x_rows = row_index(p, x, x_rows);
+        call.x = call.x_rows ? table_of<const T>(p, x, "x", call.x_rows.rows)
+                             : sequence<const T>(p, x, "x", p.input());
         required(call.x.data, "x");
         call.h0 = optional<const T>(h0, "h0", p.state());
         call.c0 = optional<const T>(c0, "c0", p.state());
@@ -219,14 +252,22 @@ void py_backward(const PyPlan& p, const PyCache& cache, const py::object& x,
                  const py::object& output, const py::object& doutput, const py::object& dhn,
                  const py::object& dcn, const py::object& dcells, const py::object& dx,
                  const py::object& dh0, const py::object& dc0, const py::sequence& dweights,
-                 bool accumulate) {
+                 bool accumulate, const py::object& x_rows, const py::object& row_sums) {
     by_plan(p, [&](auto zero) {
         using T = decltype(zero);
         const auto* typed = std::get_if<std::unique_ptr<Cache<T>>>(&cache.cache);
         if (!typed || cache.plan_number != p.number)
             throw py::value_error("cache: comes from another plan");
         BackwardCall<T> call;
-        call.x = sequence<const T>(p, x, "x", p.input());
+        call.x_rows = row_index(p, x, x_rows);
+        if (call.x_rows && p.plan.shape.directions == 1) {
+            const index size = row_sums_size(p.plan, **typed, call.x_rows.rows);
+            call.row_sums = optional<T>(row_sums, "row_sums", {size});
+        }
+        if (call.x_rows && !call.row_sums && (accumulate || p.plan.shape.first_step > 0))
+            throw py::value_error("row_sums: expected an array for a segment with x_rows");
+        call.x = call.x_rows ? table_of<const T>(p, x, "x", call.x_rows.rows)
+                             : sequence<const T>(p, x, "x", p.input());
         required(call.x.data, "x");
         call.weights = layer_weights<const T>(p, weights, "weights");
         call.h0 = optional<const T>(h0, "h0", p.state());
@@ -237,7 +278,8 @@ void py_backward(const PyPlan& p, const PyCache& cache, const py::object& x,
         call.dhn = optional<const T>(dhn, "dhn", p.state());
         call.dcn = optional<const T>(dcn, "dcn", p.state());
         call.dcells = sequence<const T>(p, dcells, "dcells", p.output());
-        call.dx = sequence<T>(p, dx, "dx", p.input());
+        call.dx = call.x_rows && !dx.is_none() ? table_of<T>(p, dx, "dx", call.x_rows.rows)
+                                               : sequence<T>(p, dx, "dx", p.input());
         call.dh0 = optional<T>(dh0, "dh0", p.state());
         call.dc0 = optional<T>(dc0, "dc0", p.state());
         call.dweights = layer_weights<T>(p, dweights, "dweights");
@@ -263,7 +305,9 @@ void bind_recurrent(py::module_& m) {
         .def_property_readonly("chunk_steps",
                                [](const PyPlan& p) { return p.plan.schedule.chunk_steps; })
         .def_property_readonly("cache_nbytes", &PyPlan::cache_bytes);
-    py::class_<PyCache>(m, "Cache").def_property_readonly("nbytes", &PyCache::bytes);
+    py::class_<PyCache>(m, "Cache")
+        .def_property_readonly("nbytes", &PyCache::bytes)
+        .def("row_sums_size", &PyCache::row_sums, arg("plan"), arg("rows"));
     py::class_<PyPackedWeights>(m, "PackedWeights")
         .def_property_readonly("nbytes", &PyPackedWeights::bytes)
         .def_property_readonly("isa", [](const PyPackedWeights& w) {
@@ -271,11 +315,11 @@ void bind_recurrent(py::module_& m) {
         });
     m.def("pack_weights", py_pack_weights, arg("plan"), arg("weights"));
     m.def("recurrent_forward", py_forward, arg("plan"), arg("x"), arg("weights"), arg("h0"),
-          arg("c0"), arg("output"), arg("hn"), arg("cn"), arg("cells"));
+          arg("c0"), arg("output"), arg("hn"), arg("cn"), arg("cells"), arg("x_rows") = py::none());
     m.def("recurrent_backward", py_backward, arg("plan"), arg("cache"), arg("x"), arg("weights"),
           arg("h0"), arg("c0"), arg("output"), arg("doutput"), arg("dhn"), arg("dcn"),
           arg("dcells"), arg("dx"), arg("dh0"), arg("dc0"), arg("dweights"),
-          arg("accumulate") = false);
+          arg("accumulate") = false, arg("x_rows") = py::none(), arg("row_sums") = py::none());
 }
 
 }  // namespace fastrnn

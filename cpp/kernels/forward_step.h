@@ -87,21 +87,27 @@ struct ForwardTile {
         }
     }
 
+    // The input's part of a row.
+    FASTRNN_INLINE Slots<const T> input_of(index u, index row, index n) const {
+        if constexpr (!gates_alone) {
+            if (s.input_row) return slots_of<Cell, T, const T>(s.input, u, s.input_row[row], n);
+        }
+        return slots_of<Cell, T, const T>(s.gates, u, row, n);
+    }
+
     // The accumulators of a row: the input's part, and what else comes before the product.
     FASTRNN_INLINE void start(Vec<T>* acc, index row) const {
         constexpr int L = lanes<T>;
         if constexpr (Narrow == 0) {
             FASTRNN_UNROLL
             for (int u = 0; u < Units; ++u) {
-                Cell::template start<T>(acc + u * Cell::gates,
-                                        slots_of<Cell, T, T>(s.gates, unit + u, row, 0).at,
+                Cell::template start<T>(acc + u * Cell::gates, input_of(unit + u, row, 0).at,
                                         s.start ? s.start + (unit + u) * L : nullptr);
             }
         } else {
             constexpr int from_input = Cell::x_slot + Cell::gates - Cell::h_slot;
             const index n = s.hidden % L;
-            const T* const slots =
-                slots_of<Cell, T, T>(s.gates, unit, row, n).at + Cell::h_slot * n;
+            const T* const slots = input_of(unit, row, n).at + Cell::h_slot * n;
             FASTRNN_UNROLL
             for (int j = 0; j < NV; ++j) {
                 acc[j] = load_first(slots + j * L, larger(0, smaller(L, from_input * n - j * L)));
@@ -124,6 +130,9 @@ struct ForwardTile {
                 const T* const gates = slots_of<Cell, T, T>(s.gates, next_unit + u, row, n).at;
                 for (int j = 0; j < Cell::slots * L; j += line<T>)
                     __builtin_prefetch(gates + j, 1, 2);
+                const T* const input = input_of(next_unit + u, row, n).at;
+                for (int j = 0; s.input_row && j < Cell::slots * L; j += line<T>)
+                    __builtin_prefetch(input + j, 0, 2);
                 if (Cell::has_c)
                     __builtin_prefetch(s.c_prev + (next_unit + u) * s.c_prev_stride + row * L, 0,
                                        2);
@@ -180,6 +189,8 @@ struct ForwardTile {
         FASTRNN_UNROLL
         for (int i = 0; i < N; ++i)
             units.slots[i] = slots_of<Cell, T, T>(s.gates, u, rows[i], Narrow > 0 ? n : 0);
+        FASTRNN_UNROLL
+        for (int i = 0; i < N; ++i) units.input[i] = input_of(u, rows[i], Narrow > 0 ? n : 0);
         if constexpr (gates_alone) {  // h and c are not used, so the compiler leaves them out
             units.h_prev = units.c_prev = zero<T>();
             Cell::template forward<T, N>(units, true);

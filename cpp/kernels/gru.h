@@ -33,7 +33,7 @@ struct Gru {
         const auto r = sigmoid(s.acc[0]);
         const auto z = sigmoid(s.acc[1]);
         const auto q = s.acc[2];
-        const auto n = tanh(fma(r, q, s.slot(0)));
+        const auto n = tanh(fma(r, q, s.from_input(0)));
         s.h = fma(z, s.h_prev - n, n);
         if (keep) {
             s.keep(0, n);

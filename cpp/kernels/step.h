@@ -47,15 +47,16 @@ FASTRNN_INLINE Slots<Gate> slots_of(const GateRows<T>& gates, index u, index row
 template <class T, int rows>
 struct ForwardUnits {
     using V = Group<T, rows>;
-    V acc[4];              // [gates] the arguments of the h side's slots
-    Slots<T> slots[rows];  // in: the input's part; out: kept for the backward pass
+    V acc[4];                    // [gates] the arguments of the h side's slots
+    Slots<T> slots[rows];        // kept for the backward pass
+    Slots<const T> input[rows];  // the input's part; the same place, if sequences do not share it
     V h_prev, c_prev;
     V h, c;  // results
 
-    FASTRNN_INLINE V slot(int k) const {
+    FASTRNN_INLINE V from_input(int k) const {
         V v;
         FASTRNN_UNROLL
-        for (int i = 0; i < rows; ++i) v.row[i] = slots[i][k];
+        for (int i = 0; i < rows; ++i) v.row[i] = input[i][k];
         return v;
     }
     FASTRNN_INLINE void keep(int k, const V& v) const {

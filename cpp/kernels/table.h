@@ -102,6 +102,9 @@ struct ForwardStep {
     const index* h_offset = nullptr;
     GateRows<T> gates;  // in: the input's part; out: what the backward pass needs, if `keep`
     bool keep = false;
+    // Where sequences share the input's part: that of sequence r is row input_row[r] of `input`.
+    GateRows<T> input;
+    const index* input_row = nullptr;
     const T* c_prev = nullptr;
     T* c = nullptr;
     index c_prev_stride = 0, c_stride = 0;

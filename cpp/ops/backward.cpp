@@ -52,7 +52,8 @@ void recurrent_backward(const Plan& plan, const Cache<T>& cache, const BackwardC
         larger(shape.input_size, shape.layers > 1 ? shape.layer_input(1) : 0);
     std::vector<BackwardWorkspace<T>> work;  // of each half of the team, or of the whole
     for (int i = 0; i < (sharing.apart ? 2 : 1); ++i)
-        work.emplace_back(plan, table, cell, sharing.team(), widest_input);
+        work.emplace_back(plan, table, cell, sharing.team(), widest_input, call.x_rows.rows,
+                          call.row_sums);
     // The gradients between layers, two in turn.
     Buffer<T> between[2];
     for (index i = 0; i < smaller(2, shape.layers - 1); ++i)
@@ -74,10 +75,11 @@ void recurrent_backward(const Plan& plan, const Cache<T>& cache, const BackwardC
     Buffer<T> reverse_dx;
     if (D == 2 && (call.dx.data || shape.layers > 1)) {
         const index width = call.dx.data ? widest_input : shape.layer_input(1);
-        reverse_dx = Buffer<T>(shape.steps * shape.batch * width);
+        reverse_dx = Buffer<T>(larger(shape.steps * shape.batch, call.x_rows.rows) * width);
     }
     const auto reverse_dx_of = [&](index layer) {
         const index width = shape.layer_input(layer);
+        if (layer == 0 && call.x_rows) return Tensor3<T>{reverse_dx.data(), 0, width};
         return Tensor3<T>{reverse_dx.data(), shape.batch * width, width};
     };
     const auto whole = [&](const Buffer<T>& buffer) {
@@ -102,6 +104,7 @@ void recurrent_backward(const Plan& plan, const Cache<T>& cache, const BackwardC
         };
         BackwardDirectionCall<T> c;
         c.x = layer == 0 ? call.x : read_only(handed_on(layer - 1));
+        if (layer == 0) c.x_rows = call.x_rows;
         c.output = part(last ? call.output : read_only(output_of(layer)));
         c.doutput = part(last ? call.doutput : read_only(gradient_of_output(layer)));
         c.dcells = part(last ? call.dcells : Tensor3<const T>{});
@@ -125,7 +128,7 @@ void recurrent_backward(const Plan& plan, const Cache<T>& cache, const BackwardC
             plan, cache, which, sharing, unit_panel, work[which % work.size()], calls[which]));
     }
 
-    zero_past_the_end(plan, call.dx, shape.input_size);
+    if (!call.x_rows) zero_past_the_end(plan, call.dx, shape.input_size);
     const auto run_directions = [&](Team& team, index layer) {
         if (sharing.apart && team.size() % 2 == 0) {
             Team half = team.part(2);
@@ -162,12 +165,28 @@ void recurrent_backward(const Plan& plan, const Cache<T>& cache, const BackwardC
         if (dropping_input) {
             drop_input<T>(team, plan, table, 0, read_only(call.dx), call.dx);
             if (D == 2) drop_input<T>(team, plan, table, 1, reverse, call.dx, true);
+        } else if (D == 2 && call.x_rows) {
+            const Team::Range rows = team.split(call.x_rows.rows);
+            for (index row = rows.begin; row < rows.end; ++row) {
+                table.add_to(reverse.data + row * reverse.batch_stride,
+                             call.dx.data + row * call.dx.batch_stride, shape.input_size);
+            }
         } else if (D == 2) {
             add_tokens<T>(team, plan, table, shape.input_size, reverse, call.dx);
         }
     });
 }
 
+template <class T>
+index row_sums_size(const Plan& plan, const Cache<T>& cache, index rows) {
+    const KernelTable<T>& table = kernel_table<T>(cache.kernels);
+    const CellKernels<T>& cell = table.cell[static_cast<int>(plan.shape.cell)];
+    return ceil_div(plan.shape.hidden_size, table.lanes) *
+           row_sums_stride<T>(cell, table.lanes, rows);
+}
+
+template index row_sums_size(const Plan&, const Cache<float>&, index);
+template index row_sums_size(const Plan&, const Cache<double>&, index);
 template void recurrent_backward(const Plan&, const Cache<float>&, const BackwardCall<float>&);
 template void recurrent_backward(const Plan&, const Cache<double>&, const BackwardCall<double>&);
 

@@ -13,6 +13,10 @@ constexpr index ahead_bytes = 256 << 10, ahead_rows = 48;
 // Bytes of the input's weights that a member reads at every step as fast as it multiplies.
 constexpr index most_reread_bytes = 2 << 20;
 
+// The share of different rows up to which products that tokens share are fewer by enough to pay
+// for going through memory.
+constexpr double most_rows_shared = 0.75;
+
 // Bytes of the weights that a step of one row takes from both products in turn.
 constexpr index block_bytes = 192 << 10;
 
@@ -20,6 +24,7 @@ constexpr index block_bytes = 192 << 10;
 template <class T>
 struct ForwardDirectionCall {
     Tensor3<const T> x;
+    RowIndex x_rows;
     Tensor3<T> output, cells;
     const T *h0, *c0;
     T *hn, *cn;
@@ -41,7 +46,10 @@ public:
         : Direction<T>(plan, kernels, sharing, call.input, call.h0),
           call_(call),
           steps_(plan.shape.steps),
-          x_(call.x, schedule_, call.reverse),
+          x_(call.x, schedule_, call.reverse, call.x_rows),
+          shares_products_(call.x_rows.rows <
+                               most_rows_shared * static_cast<double>(schedule_.tokens()) &&
+                           call.x_rows),
           h_(call.output, schedule_, call.reverse),
           cells_(call.cells, schedule_, call.reverse) {
         const index rows = ceil_div(larger(1, schedule_.batch), sharing.groups);
@@ -52,6 +60,11 @@ public:
         const index unit_bytes = cell_.gates * L_ * (input_ + hidden_) * index{sizeof(T)};
         block_units_ = round_up(ceil_div(block_bytes, unit_bytes), unit_grain() * cell_.row_panels);
         if (cell_.has_c) c_start_ = Buffer<T>(this->state_size());
+        if (shares_products_) {
+            token_row_ = call.x_rows.of_tokens(schedule_, call.reverse);
+            row_stride_ = ChunkLayout::padded(call.x_rows.rows * width_, sizeof(T));
+            row_gates_ = Buffer<T>(units_ * row_stride_);
+        }
     }
 
     // Inference: one set of gates, overwritten as time goes on, and one c.
@@ -84,6 +97,8 @@ public:
         if (cell_.has_c) this->read_state(share, call_.c0, c_start_.data());
         thread_local typename Direction<T>::InputRows tokens;  // not allocated by every call
         const bool together = takes_input(share);
+        const bool ahead = !together && !shares_products_;
+        if (shares_products_) products_of_rows(team, share);
         const auto start = team.busy_time();
         for (index s = 0; s < schedule_.steps;) {
             const index chunk = s / schedule_.chunk_steps;
@@ -91,8 +106,8 @@ public:
                 smaller(s + ahead_steps_,
                         gates_ || checkpoints_ ? schedule_.chunk_end(chunk) : schedule_.steps);
             if (checkpoints_ && s == schedule_.chunk_begin(chunk)) keep_checkpoint(share, chunk);
-            const bool alone = end - s == 1 && share.row.size() == 1;
-            if (!team.cancelled() && !together) {
+            const bool alone = ahead && end - s == 1 && share.row.size() == 1;
+            if (!team.cancelled() && ahead) {
                 find_tokens(share, s, end, tokens);
                 if (!alone) input_part(s, tokens, share.unit_begin, share.unit_end);
             }
@@ -146,6 +161,20 @@ private:
                             back_to_front);
     }
 
+    // The input's part of every row that tokens share, for all members that have this one's units.
+    void products_of_rows(Team& team, const Share& share) {
+        const int groups = team.size() / share.group.size();
+        const Team::Range range =
+            Team::split(call_.x_rows.rows, 1, team.rank() / share.group.size(), groups);
+        typename Direction<T>::InputRows rows;
+        for (index row = range.begin; row < range.end; ++row)
+            this->add_row(rows, row * call_.x.batch_stride, row);
+        if (!team.cancelled())
+            this->input_product(*packed_, call_.x.data, rows, share.unit_begin, share.unit_end,
+                                {row_gates_.data(), row_stride_, 0, this->narrow_width_});
+        if (groups > 1) team.barrier();
+    }
+
     // A step of one row, whose input's part was not computed ahead: some units of both products at
     // a time, so that the steps walk to and fro over all of the weights.
     void step_with_input(const Share& share, index s,
@@ -179,7 +208,7 @@ private:
     bool takes_input(const Share& share) const {
         const index units = share.unit_end - share.unit_begin;
         const index bytes = units * cell_.gates * L_ * input_ * index{sizeof(T)};
-        return cell_.takes_input && share.row.size() > 1 &&
+        return cell_.takes_input && share.row.size() > 1 && !shares_products_ &&
                (ahead_steps_ == 1 || bytes <= most_reread_bytes);
     }
 
@@ -204,6 +233,10 @@ private:
         a.h_prev = this->h_before(s, h_, a.h_prev_offset);
         a.h = h_.at(s), a.h_offset = h_.offset(s);
         a.gates = gates_at(s, begin);
+        if (shares_products_) {
+            a.input = {row_gates_.data(), row_stride_, 0, this->narrow_width_};
+            a.input_row = token_row_.data() + schedule_.first_token[s];
+        }
         a.keep = gates_ != nullptr;
         if (cell_.has_c) {
             a.c_prev = c_at(s - 1, a.c_prev_stride);
@@ -242,8 +275,12 @@ private:
     const ForwardDirectionCall<T> call_;
     const index steps_;  // of the arrays, the longest sequence's or more
     const TimeView<const T> x_;
+    const bool shares_products_;  // the input's, between the tokens that have one row
     const TimeView<T> h_, cells_;
     Buffer<T> c_start_, scratch_;
+    std::vector<index> token_row_;  // if so, each token's row
+    Buffer<T> row_gates_;           // [U][rows][slots][L] the input's part of each
+    index row_stride_ = 0;          // from one register of units to the next
     index ahead_steps_, scratch_stride_ = 0;
     index block_units_;  // that a step of one row takes at a time
     const PackedLayer<T>* packed_ = nullptr;

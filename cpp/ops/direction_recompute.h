@@ -24,7 +24,7 @@ public:
           weights_(call.weights),
           work_(work),
           checkpoints_(cache.checkpoints ? cache.c[which].data() : nullptr),
-          x_(call.x, schedule_, call.reverse),
+          x_(call.x, schedule_, call.reverse, call.x_rows),
           h_(call.output, schedule_, call.reverse) {}
 
     // Each member some of the weights; to be followed by a barrier.

@@ -58,9 +58,10 @@ ForwardPass<T>::ForwardPass(const Plan& plan, const ForwardCall<T>& call)
             if (layer == 0 && shape.drops_input()) x = read_only(input_of(d));
             directions_.emplace_back(
                 plan, kernels_, sharing_,
-                ForwardDirectionCall<T>{x, output, cells, states(call.h0), states(call.c0),
-                                        states(call.hn), states(call.cn), shape.layer_input(layer),
-                                        d == 1, call.turn});
+                ForwardDirectionCall<T>{x, layer == 0 ? call.x_rows : RowIndex{}, output, cells,
+                                        states(call.h0), states(call.c0), states(call.hn),
+                                        states(call.cn), shape.layer_input(layer), d == 1,
+                                        call.turn});
             if (cache_) {
                 directions_.back().use_cache(*cache_, static_cast<std::size_t>(which));
             } else {

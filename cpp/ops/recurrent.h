@@ -93,7 +93,8 @@ struct Cache {
 
 template <class T>
 struct ForwardCall {
-    Tensor3<const T> x;
+    Tensor3<const T> x;  // where there is an index, the table: row after row, batch_stride apart
+    RowIndex x_rows;     // not with a dropped input
     std::vector<LayerWeights<const T>> weights;  // per layer and direction; empty if packed
     const PackedStack<T>* packed = nullptr;
     const T* h0 = nullptr;  // [layers * directions, B, H]; null: zeros
@@ -108,6 +109,7 @@ struct ForwardCall {
 template <class T>
 struct BackwardCall {
     Tensor3<const T> x;
+    RowIndex x_rows;  // as in the forward pass; of segments all have the same table
     std::vector<LayerWeights<const T>> weights;
     const T* h0 = nullptr;
     const T* c0 = nullptr;
@@ -115,13 +117,20 @@ struct BackwardCall {
     Tensor3<const T> doutput, dcells;  // data may be null
     const T* dhn = nullptr;
     const T* dcn = nullptr;
-    Tensor3<T> dx;  // data may be null
+    Tensor3<T> dx;  // data may be null; where there is an index, the table's
     T* dh0 = nullptr;
     T* dc0 = nullptr;
     std::vector<LayerWeights<T>> dweights;  // contiguous
     bool accumulate =
         false;  // dweights hold the sums over the segments after this one: add to them
+    // Of a segment, with x_rows: BackwardWorkspace::row_sums, which go on from one to the next; the
+    // first one in time makes the table's dx and dweights.w_ih of them.
+    T* row_sums = nullptr;
 };
+
+// Elements of BackwardCall::row_sums for a table of so many rows.
+template <class T>
+index row_sums_size(const Plan& plan, const Cache<T>& cache, index rows);
 
 template <class T>
 PackedStack<T> pack_stack(const Plan& plan, const std::vector<LayerWeights<const T>>& weights);

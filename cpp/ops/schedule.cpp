@@ -38,6 +38,18 @@ Schedule::Schedule(index all_steps, index batch_size, const std::int64_t* length
     chunk_steps = larger(1, tokens_per_chunk / larger(1, batch));
 }
 
+std::vector<index> RowIndex::of_tokens(const Schedule& schedule, bool reverse) const {
+    std::vector<index> rows_of_tokens;
+    rows_of_tokens.reserve(static_cast<std::size_t>(schedule.tokens()));
+    for (index s = 0; s < schedule.steps; ++s) {
+        for (index i = 0; i < schedule.active[s]; ++i) {
+            const index t = reverse ? schedule.length[i] - 1 - s : s;
+            rows_of_tokens.push_back(data[t * time_stride + schedule.order[i] * batch_stride]);
+        }
+    }
+    return rows_of_tokens;
+}
+
 index ChunkLayout::padded(index elements, index element_size) {
     const index lines = ceil_div(elements * element_size, 64);
     return (lines | 1) * 64 / element_size;

@@ -69,16 +69,35 @@ Tensor3<const T> read_only(const Tensor3<T>& t) {
     return {t.data, t.time_stride, t.batch_stride, t.packed};
 }
 
+// An input of which tokens share rows: token (t, b) has row data[t, b] of a table [rows, F]. What
+// depends on the row alone is then done once for each row.
+struct RowIndex {
+    const std::int64_t* data = nullptr;  // null: each token has a row of its own
+    index rows = 0, time_stride = 0, batch_stride = 0;
+    explicit operator bool() const { return data != nullptr; }
+
+    // [tokens] the row of each, as one direction of time numbers them.
+    std::vector<index> of_tokens(const Schedule& schedule, bool reverse) const;
+};
+
 // The same array as one direction of time walks it: the row of sequence i at step s lies start(s) +
 // offset(s)[i] elements from `base`.
 template <class T>
 struct TimeView {
     TimeView() = default;
-    TimeView(const Tensor3<T>& tensor, const Schedule& schedule, bool reverse)
+    TimeView(const Tensor3<T>& tensor, const Schedule& schedule, bool reverse,
+             const RowIndex& rows = {})
         : base(tensor.data),
           step_(reverse ? -tensor.time_stride : tensor.time_stride),
           row_(tensor.batch_stride) {
         if (!base) return;
+        if (rows) {
+            first_token_ = schedule.first_token.data();
+            by_token_ = true;
+            offsets_ = rows.of_tokens(schedule, reverse);
+            for (index& offset : offsets_) offset *= row_;
+            return;
+        }
         if (tensor.packed) first_token_ = schedule.first_token.data();
         by_token_ = tensor.packed && reverse;
         if (by_token_) {

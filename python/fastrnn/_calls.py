@@ -10,7 +10,8 @@ import numpy as np
 
 from fastrnn import _memory, _segments, _stack
 from fastrnn._load import core
-from fastrnn._typing import Array, Floating
+from fastrnn._rows import Rows, sum_by_row
+from fastrnn._typing import Array, Floating, Integers
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -24,7 +25,9 @@ class Cache:
 
     _kept: tuple[core.Plan, core.Cache] | _segments.Segments
     _stack: _stack.Stack
-    _x: Array
+    _x: Array  # [T, B, I], or the table [N, I] whose rows the core looks up
+    _rows: tuple[Integers, int] | None  # where x was `Rows`, the index [T, B] and N
+    _sizes: tuple[int, int]  # T, B
     _h0: Floating | None
     _c0: Floating | None
     _output: Array | None  # None where segments compute it again
@@ -47,7 +50,7 @@ class Cache:
         return self._mode
 
     def __repr__(self) -> str:
-        steps, batch = self._x.shape[:2]
+        steps, batch = self._sizes
         return (
             f"<Cache of {self._stack.cell}, T={steps}, B={batch}, recompute={self._mode!r}, "
             f"{self.nbytes} bytes>"
@@ -56,7 +59,7 @@ class Cache:
 
 def forward(
     cell: str,
-    x: Floating,
+    x: Floating | Rows,
     weights: Mapping[str, Floating],
     state: object,
     *,
@@ -80,8 +83,8 @@ def forward(
     return_output = _stack.flag("return_output", return_output)
     return_cells = _stack.flag("return_cells", return_cells)
     request = _memory.parse(recompute, memory_limit)
-    sequence, unbatched = _stack.parse_input(x, stack, batch_first)
-    steps, batch = sequence.shape[:2]
+    sequence, index, unbatched = _stack.parse_input(x, stack, batch_first)
+    steps, batch = sequence.shape[:2] if index is None else index.shape
     options = _segments.Options(
         stack,
         steps,
@@ -90,6 +93,9 @@ def forward(
         *_stack.parse_dropout(dropout, input_dropout, seed),
     )
     h0, c0 = _stack.parse_state(state, stack, batch, unbatched)
+    rows = None if index is None else (index, len(sequence))
+    if index is not None and training and options.input_dropout:
+        sequence, index = sequence[index], None  # a mask for each sequence
     row_first = batch_first and not unbatched
 
     # Where not all layers' outputs are wanted, checkpoints of the state do without them.
@@ -117,7 +123,7 @@ def forward(
     if return_output or not isinstance(prepared, _segments.Size):
         output = _stack.empty_sequence(steps, batch, stack.output_size, stack.dtype, row_first)
     if isinstance(prepared, _segments.Size):
-        kept = _segments.Segments(options, lambda a, b: sequence[a:b], (h0, c0), prepared)
+        kept = _segments.Segments(options, _reader(sequence, index), (h0, c0), prepared)
         written = output
         hn, cn = kept.run(None if written is None else lambda a, b: written[a:b])
     else:
@@ -126,7 +132,7 @@ def forward(
         hn = np.empty(stack.state_shape(batch), stack.dtype)
         cn = np.empty_like(hn) if stack.has_cell_state else None
         core_cache = core.recurrent_forward(
-            prepared, sequence, stack.arrays, h0, c0, output, hn, cn, cells
+            prepared, sequence, stack.arrays, h0, c0, output, hn, cn, cells, index
         )
         kept = None if core_cache is None else (prepared, core_cache)
     cache = None
@@ -134,8 +140,9 @@ def forward(
         if output is not None:
             output.flags.writeable = False
         cache = Cache(
-            kept, stack, sequence, h0, c0, output, return_output, unbatched, row_first, mode
-        )
+            kept, stack, sequence, rows, (steps, batch), h0, c0, output, return_output, unbatched,
+            row_first, mode,
+        )  # fmt: skip
     if unbatched:
         hn = hn[:, 0]
         cn = None if cn is None else cn[:, 0]
@@ -144,6 +151,14 @@ def forward(
     if not return_output or output is None:
         return None, hn, cn, cache, cells
     return _stack.as_given(output, unbatched, row_first), hn, cn, cache, cells
+
+
+def _reader(sequence: Array, index: Integers | None) -> _segments.Read:
+    """Return what reads some steps of an input, of `Rows` as such."""
+    if index is None:
+        return lambda a, b: sequence[a:b]
+    rows = index
+    return lambda a, b: Rows(sequence, rows[a:b])
 
 
 def backward(
@@ -166,7 +181,9 @@ def backward(
         raise ValueError(f"cache: expected one of {cells[0].partition('_')[0]}, got {stack.cell}")
     if doutput is not None and not cache._output_returned:
         raise ValueError("doutput: expected None after a forward pass with return_output=False")
-    steps, batch = cache._x.shape[:2]
+    steps, batch = cache._sizes
+    index, row_count = cache._rows or (None, 0)
+    by_row = cache._x.ndim == 2
 
     def sequence(name: str, gradient: Floating | None) -> Array | None:
         if gradient is None:
@@ -182,7 +199,11 @@ def backward(
     dx: Array | None = None
     if _stack.flag("need_dx", need_dx):
         size = stack.input_size
-        dx = _stack.empty_sequence(steps, batch, size, stack.dtype, cache._batch_first)
+        dx = (
+            np.empty(cache._x.shape, stack.dtype)
+            if by_row
+            else _stack.empty_sequence(steps, batch, size, stack.dtype, cache._batch_first)
+        )
     dweights = stack.empty_gradients(_stack.flag("need_dweights", need_dweights))
     if isinstance(cache._kept, _segments.Segments):
         if dcells is not None:
@@ -192,7 +213,7 @@ def backward(
             lambda a, b, _: None if incoming is None else incoming[a:b],
             (dhn, dcn),
             dweights,
-            None if filled is None else lambda a, b: filled[a:b],
+            None if filled is None else lambda a, b: filled if by_row else filled[a:b],
         )
     else:
         assert cache._output is not None
@@ -201,12 +222,14 @@ def backward(
         dc0 = np.empty_like(dh0) if stack.has_cell_state else None
         core.recurrent_backward(
             plan, kept, cache._x, stack.arrays, cache._h0, cache._c0, cache._output, incoming, dhn,
-            dcn, dcells, dx, dh0, dc0, dweights,
+            dcn, dcells, dx, dh0, dc0, dweights, x_rows=index if by_row else None,
         )  # fmt: skip
     if cache._unbatched:
         dh0 = dh0[:, 0]
         dc0 = None if dc0 is None else dc0[:, 0]
-    if dx is not None:
+    if dx is not None and index is not None:
+        dx = dx if by_row else sum_by_row(index, dx, row_count)
+    elif dx is not None:
         dx = _stack.as_given(dx, cache._unbatched, cache._batch_first)
     named = zip(stack.names, dweights, strict=True)
     return dx, dh0, dc0, {name: d for name, d in named if d is not None}

@@ -75,6 +75,9 @@ class Cache:
 
     nbytes: int
 
+    def row_sums_size(self, plan: Plan, rows: int) -> int:
+        """How many numbers row_sums of a table of so many rows are."""
+
 class PackedWeights:
     """A frozen, packed snapshot of the weights of one stack, for repeated inference."""
 
@@ -100,7 +103,7 @@ def recurrent_forward(
     plan: Plan,
     # Sequences [T, B, F] have any strides with a contiguous last axis; or they are packed, [N, F]:
     # the rows of the N valid steps, step after step, where the lengths do not rise.
-    x: Floating,  # [T, B, I]
+    x: Floating,  # [T, B, I], with x_rows the table [N, I]
     weights: Sequence[Floating | None]
     | PackedWeights,  # 4 per layer and direction: w_ih, w_hh, b_ih, b_hh
     h0: Floating | None,  # [L * D, B, H]
@@ -109,6 +112,7 @@ def recurrent_forward(
     hn: Floating,  # [L * D, B, H]
     cn: Floating | None,
     cells: Floating | None,  # [T, B, D * H], like output
+    x_rows: Integers | None = None,  # [T, B] each step's row of x
 ) -> Cache | None: ...
 def recurrent_backward(
     plan: Plan,
@@ -122,11 +126,13 @@ def recurrent_backward(
     dhn: Floating | None,
     dcn: Floating | None,
     dcells: Floating | None,
-    dx: Floating | None,
+    dx: Floating | None,  # like x
     dh0: Floating | None,
     dc0: Floating | None,
     dweights: Sequence[Floating | None],  # None: not wanted
     accumulate: bool = False,  # dweights hold the sums over the steps after these: add to them
+    x_rows: Integers | None = None,
+    row_sums: Floating | None = None,  # of segments with x_rows: goes on from one to the next
 ) -> None: ...
 
 # ---- the rest of a training step -----------------------------------------------------------------

@@ -41,11 +41,15 @@ class Path:
         self._compact: Array | None = None
         self._done: list[tuple[Layer | None, Backward]] = []
 
-    def through(self, layer: Layer) -> None:
-        """Apply a layer."""
+    def through(self, layer: Layer, following: Layer | None = None) -> None:
+        """Apply a layer; the one that is ``following`` may take what this one looks up as it is."""
         self._prepare(layer)
         given = self.value
-        self._leave(layer, layer.run(given, self.mask, self._training), layer.backward, given)
+        if layer.gives_rows and following is not None and _takes_rows(following):
+            output: Any = layer.rows(given, training=self._training)
+        else:
+            output = layer.run(given, self.mask, self._training)
+        self._leave(layer, output, layer.backward, given)
 
     def through_logits(self, layer: Any) -> None:
         """Apply a `Dense` layer without its activation."""
@@ -120,6 +124,11 @@ class Path:
     def _moved(self, undo: Callable[[Array], Array]) -> None:
         if self._training:
             self._done.append((None, lambda dy, need_dx: undo(dy) if need_dx else None))
+
+
+def _takes_rows(layer: Layer) -> bool:
+    # Before layers that are not position_free masked steps may still have to be put back.
+    return layer.takes_rows and layer.position_free
 
 
 def single_output(layer: Layer) -> bool:

@@ -17,10 +17,12 @@ import numpy as np
 
 from fastrnn import _check, _memory, _stack
 from fastrnn._load import core
+from fastrnn._rows import Rows
 from fastrnn._typing import Array, Floating, Integers
 
-Read = Callable[[int, int], Array]
-"""(start, stop) to the steps start .. stop - 1 of an array over all of time."""
+Read = Callable[[int, int], Any]
+"""(start, stop) to the steps start .. stop - 1 of an array over all of time, of x also of `Rows`;
+the gradient of their table is written as a whole."""
 Gradient = Callable[[int, int, Array], Array | None]
 """(start, stop, output of these steps) to the gradient of the loss by them."""
 Consume = Callable[[int, Array], object]
@@ -124,7 +126,7 @@ class Segments:
         self.nbytes = size.nbytes
         self._packed: core.PackedWeights | None = None
         self._states: list[tuple[Floating | None, Floating | None]] = []
-        self._last: tuple[Array, Array, core.Plan, core.Cache] | None = None
+        self._last: tuple[Array | Rows, Array, core.Plan, core.Cache] | None = None
 
     def __len__(self) -> int:
         """Return the number of segments."""
@@ -240,6 +242,7 @@ class Segments:
         o, stack = self._options, self._options.stack
         longest = o.steps if o.lengths is None else int(o.lengths.max(initial=0))
         dhn, dcn = dstate
+        row_sums: Array | None = None
         for (start, stop), (h0, c0) in zip(self.bounds[::-1], self._states[::-1], strict=True):
             if self._last is not None and stop == o.steps:
                 x, output, plan, kept = self._last
@@ -251,12 +254,16 @@ class Segments:
                 assert cache is not None
                 kept = cache
             part = None if dx is None else dx(start, stop)
+            table, index = _table_and_index(x)
+            if index is not None and row_sums is None:
+                row_sums = np.empty(kept.row_sums_size(plan, len(table)), stack.dtype)
             dh0 = np.empty(stack.state_shape(o.batch), stack.dtype)
             dc0 = np.empty_like(dh0) if stack.has_cell_state else None
             core.recurrent_backward(
-                plan, kept, x, stack.arrays, h0, c0, output, doutput(start, stop, output), dhn,
+                plan, kept, table, stack.arrays, h0, c0, output, doutput(start, stop, output), dhn,
                 dcn, None, part, dh0, dc0, dweights,
                 stop < min(longest, o.steps),  # segments with steps came before
+                index, row_sums,
             )  # fmt: skip
             dhn, dcn = dh0, dc0
             if after is not None and part is not None:
@@ -266,7 +273,7 @@ class Segments:
     def _step(
         self,
         plan: core.Plan,
-        x: Array,
+        x: Array | Rows,
         state: tuple[Floating | None, Floating | None],
         output: Array,
     ) -> tuple[tuple[Array, Array | None], core.Cache | None]:
@@ -274,16 +281,21 @@ class Segments:
         assert self._packed is not None
         hn = np.empty(stack.state_shape(self._options.batch), stack.dtype)
         cn = np.empty_like(hn) if stack.has_cell_state else None
-        kept = core.recurrent_forward(plan, x, self._packed, *state, output, hn, cn, None)
+        table, index = _table_and_index(x)
+        kept = core.recurrent_forward(
+            plan, table, self._packed, *state, output, hn, cn, None, index
+        )
         return (hn, cn), kept
 
     def _empty_output(self, start: int, stop: int) -> Array:
         stack = self._options.stack
         return np.empty((stop - start, self._options.batch, stack.output_size), stack.dtype)
 
-    def _read(self, start: int, stop: int) -> Array:
-        o = self._options
-        return _part("x", self._x(start, stop), o, (start, stop), o.stack.input_size)
+    def _read(self, start: int, stop: int) -> Array | Rows:
+        o, part = self._options, self._x(start, stop)
+        if isinstance(part, Rows):  # by `forward`, which has checked them
+            return part
+        return _part("x", part, o, (start, stop), o.stack.input_size)
 
 
 def make(
@@ -331,6 +343,8 @@ def _reader(
     x: Any, stack: _stack.Stack, shape: tuple[int, int] | None
 ) -> tuple[Read, tuple[int, int]]:
     """Return how to read x and its (T, B)."""
+    if isinstance(x, Rows):
+        raise TypeError("x: expected an array or a function (start, stop), got Rows")
     if callable(x):
         return _owned(x), _function_shape(shape)
     found = getattr(x, "shape", None)
@@ -349,6 +363,10 @@ def _reader(
 
     kept = isinstance(x, np.ndarray)
     return read if kept else _owned(read), (int(found[0]), int(found[1]))
+
+
+def _table_and_index(x: Array | Rows) -> tuple[Array, Integers | None]:
+    return (x.table, x.index) if isinstance(x, Rows) else (x, None)
 
 
 def _function_shape(shape: Any) -> tuple[int, int]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from fastrnn import _check
 from fastrnn._load import core
+from fastrnn._rows import Rows
 from fastrnn._typing import Array, Floating, Integers
 
 GATES = {"rnn_tanh": 1, "rnn_relu": 1, "lstm": 4, "gru": 3}
@@ -179,23 +180,31 @@ def typed_weight(weights: Mapping[str, Floating], name: str, ndim: int) -> Array
     return array
 
 
-def parse_input(x: object, stack: Stack, batch_first: bool) -> tuple[Array, bool]:
-    """Return x as [T, B, I] and whether it had no batch axis."""
-    array = typed("x", x, stack.dtype)
-    if array.ndim not in (2, 3):
+def parse_input(x: object, stack: Stack, batch_first: bool) -> tuple[Array, Integers | None, bool]:
+    """Return x as [T, B, I], None and whether it had no batch axis.
+
+    Of `Rows` the first two are the table [N, I] and the index [T, B].
+    """
+    rows = x if isinstance(x, Rows) else None
+    array = typed("x", x if rows is None else rows.table, stack.dtype)
+    shape = array.shape if rows is None else rows.shape
+    if len(shape) not in (2, 3):
         axes = "[B, T, I]" if batch_first else "[T, B, I]"
-        raise ValueError(f"x: expected {axes} or [T, I], got shape {array.shape}")
-    if array.shape[-1] != stack.input_size:
-        expected = ("any",) * (array.ndim - 1) + (str(stack.input_size),)
-        raise ValueError(f"x: expected shape ({', '.join(expected)}), got {array.shape}")
-    unbatched = array.ndim == 2
+        raise ValueError(f"x: expected {axes} or [T, I], got shape {shape}")
+    if shape[-1] != stack.input_size:
+        expected = ("any",) * (len(shape) - 1) + (str(stack.input_size),)
+        raise ValueError(f"x: expected shape ({', '.join(expected)}), got {shape}")
+    sequence = array if rows is None else rows.index[..., np.newaxis]
+    unbatched = len(shape) == 2
     if unbatched:
-        array = array[:, np.newaxis]
+        sequence = sequence[:, np.newaxis]
     elif batch_first:
-        array = array.transpose(1, 0, 2)
-    if array.shape[0] == 0:
-        raise ValueError(f"x: expected at least one time step, got {array.shape[0]}")
-    return readable(array), unbatched
+        sequence = sequence.transpose(1, 0, 2)
+    if sequence.shape[0] == 0:
+        raise ValueError(f"x: expected at least one time step, got {sequence.shape[0]}")
+    if rows is None:
+        return readable(sequence), None, unbatched
+    return array, np.ascontiguousarray(sequence[..., 0]), unbatched
 
 
 def parse_lengths(lengths: object, steps: int, batch: int, unbatched: bool) -> Integers | None:

@@ -21,11 +21,13 @@ import numpy.typing as npt
 from fastrnn import _calls, _segments
 from fastrnn._calls import Cache
 from fastrnn._memory import MemoryLimit, Recompute
+from fastrnn._rows import Rows
 from fastrnn._segments import Segments
 from fastrnn._typing import Array, Floating
 
 __all__ = [
     "Cache",
+    "Rows",
     "Segments",
     "gru_backward",
     "gru_forward",
@@ -45,7 +47,7 @@ StateGradient = tuple[Floating | None, Floating | None]
 
 
 def lstm_forward(
-    x: Floating,
+    x: Floating | Rows,
     weights: Weights,
     state: State | None = None,
     *,
@@ -69,8 +71,10 @@ def lstm_forward(
 
     Parameters
     ----------
-    x : array, [T, B, I] ([B, T, I] if ``batch_first``) or [T, I], float32 or float64
+    x : array, [T, B, I] ([B, T, I] if ``batch_first``) or [T, I], float32 or float64; or `Rows`
         Any strides with a contiguous last axis are read in place. B = 0 is legal, T = 0 is not.
+        Of `Rows` what depends on the row alone is computed once for each row, unless
+        ``input_dropout`` makes steps differ.
     weights : dict of str to array
         PyTorch's parameters; their shapes give I and H.
     state : pair of arrays, optional
@@ -177,7 +181,7 @@ def lstm_backward(
     Returns
     -------
     dx : array like x, or None
-        0 past a sequence's end.
+        0 past a sequence's end. Where x was `Rows`, the gradient of their table [N, I].
     dstate : pair of arrays, each [num_layers * D, B, H]
         By the initial (h, c).
     dweights : dict of str to array
@@ -196,7 +200,7 @@ def lstm_backward(
 
 
 def gru_forward(
-    x: Floating,
+    x: Floating | Rows,
     weights: Weights,
     state: Floating | None = None,
     *,
@@ -256,7 +260,7 @@ def gru_backward(
 
 
 def rnn_forward(
-    x: Floating,
+    x: Floating | Rows,
     weights: Weights,
     state: Floating | None = None,
     *,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -213,16 +214,14 @@ class Sequential(Trainer):
             Whether `backward` follows, and dropout drops.
         """
         path = self._enter(x, mask, training)
-        for layer in self.layers:
-            path.through(layer)
+        self._through(path, self.layers)
         return self._leave(path, training)
 
     def logits(self, x: Any, *, mask: Any = None, training: bool = False) -> Floating:
         """Return the output for one batch before the activation of the last layer, a `Dense`."""
         last = self._last_dense()
         path = self._enter(x, mask, training)
-        for layer in self.layers[:-1]:
-            path.through(layer)
+        self._through(path, self.layers[:-1])
         path.through_logits(last)
         return self._leave(path, training)
 
@@ -256,6 +255,10 @@ class Sequential(Trainer):
         value: Array = np.asarray(x)
         self.build((None, *value.shape[1:]))
         return Path(value, mask, training)
+
+    def _through(self, path: Path, layers: Sequence[Layer]) -> None:
+        for layer, following in zip_longest(layers, layers[1:]):
+            path.through(layer, following)
 
     def _leave(self, path: Path, training: bool) -> Floating:
         output: Floating = path.finish()

@@ -7,7 +7,7 @@ import numpy as np
 from fastrnn import _stack
 from fastrnn._load import core
 from fastrnn._typing import Array, Floating, Integers
-from fastrnn.functional import Lengths, State
+from fastrnn.functional import Lengths, Rows, State
 
 __all__ = ["Recurrent"]
 
@@ -110,13 +110,13 @@ class Recurrent:
         stepper.reset(h, c)
 
     def __call__(
-        self, x: Floating, state: Array | State | None = None, lengths: Lengths | None = None
+        self, x: Floating | Rows, state: Array | State | None = None, lengths: Lengths | None = None
     ) -> tuple[Array, Array | State]:
         """Run over whole sequences; the carried state is neither used nor changed.
 
         Parameters
         ----------
-        x : array, [T, B, I] ([B, T, I] if ``batch_first``) or [T, I]
+        x : array, [T, B, I] ([B, T, I] if ``batch_first``) or [T, I]; or `functional.Rows`
         state : array or pair of arrays, optional
             Initial h, for the LSTM (h, c), each [num_layers * D, B, H].
         lengths : array of integers, [B], optional
@@ -129,8 +129,8 @@ class Recurrent:
             Final h, for the LSTM (h, c).
         """
         stack = self._stack
-        sequence, unbatched = _stack.parse_input(x, stack, self._batch_first)
-        steps, batch = sequence.shape[:2]
+        sequence, index, unbatched = _stack.parse_input(x, stack, self._batch_first)
+        steps, batch = sequence.shape[:2] if index is None else index.shape
         valid = _stack.parse_lengths(lengths, steps, batch, unbatched)
         h0, c0 = _stack.parse_state(state, stack, batch, unbatched)
         row_first = self._batch_first and not unbatched
@@ -138,7 +138,7 @@ class Recurrent:
         hn = np.empty(stack.state_shape(batch), stack.dtype)
         cn = np.empty_like(hn) if stack.has_cell_state else None
         plan = self._plan_of(steps, batch, valid)
-        core.recurrent_forward(plan, sequence, self._packed, h0, c0, output, hn, cn, None)
+        core.recurrent_forward(plan, sequence, self._packed, h0, c0, output, hn, cn, None, index)
         if unbatched:
             hn = hn[:, 0]
             cn = None if cn is None else cn[:, 0]

@@ -64,6 +64,10 @@ class Layer:
         Whether `compute_mask` looks into the input.
     position_free : bool
         Whether the layer may be given the sequences without their masked steps.
+    gives_rows, takes_rows : bool
+        Of two layers one after another: whether `rows` may stand for the first one's `forward`, and
+        whether the second one's takes `fastrnn.functional.Rows` and its `backward` then returns the
+        gradient of their table. A class with a `forward` of its own has to say so again.
     inner_layers : sequence of Layer
         What a wrapper wraps.
     """
@@ -74,6 +78,8 @@ class Layer:
     uses_mask: bool = False
     finds_mask: bool = False
     position_free: bool = False
+    gives_rows: bool = False
+    takes_rows: bool = False
     inner_layers: Sequence[Layer] = ()
 
     def __init__(
@@ -102,6 +108,9 @@ class Layer:
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
+        if "forward" in cls.__dict__:
+            cls.gives_rows = cls.__dict__.get("gives_rows", False)
+            cls.takes_rows = cls.__dict__.get("takes_rows", False)
         Layer.classes[cls.__name__] = cls
 
     # ---- to override -----------------------------------------------------------------------------
@@ -119,6 +128,10 @@ class Layer:
         With ``uses_mask`` it also takes ``mask``, a bool array [B, T] or None.
         """
         raise NotImplementedError(f"{type(self).__name__}.forward")
+
+    def rows(self, x: Array, *, training: bool = False) -> Floating | ops.Rows:
+        """Do what `forward` does where the next layer ``takes_rows``."""
+        return self.forward(x, training=training)
 
     def backward(self, dy: Array, *, need_dx: bool = True) -> Floating | None:
         """Set `gradients` and return dx of the last training `forward` (None if not needed)."""

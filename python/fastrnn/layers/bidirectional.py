@@ -37,6 +37,7 @@ class Bidirectional(Layer):
 
     uses_mask = True
     position_free = True
+    takes_rows = True
 
     def __init__(
         self,
@@ -91,7 +92,9 @@ class Bidirectional(Layer):
         outputs = output if self.merge_mode is None else (output,)
         return (*outputs, *self.layer.final_states())
 
-    def forward(self, x: Array, *, mask: Array | None = None, training: bool = False) -> Any:
+    def forward(
+        self, x: Array | ops.Rows, *, mask: Array | None = None, training: bool = False
+    ) -> Any:
         """Return the output; with ``training``, keep what `backward` needs."""
         y = self.layer.forward(x, mask=mask, training=training)
         if self.merge_mode == "concat":

@@ -30,7 +30,9 @@ class RNN(RecurrentLayer):
         _expect("activation", activation, "tanh", "relu")
         self.activation: Literal["tanh", "relu"] = activation
 
-    def _run(self, x: Floating, states: States | None, **options: Any) -> tuple[Any, States, Any]:
+    def _run(
+        self, x: Floating | ops.Rows, states: States | None, **options: Any
+    ) -> tuple[Any, States, Any]:
         h0 = None if states is None else states[0]
         output, h, cache = ops.rnn_forward(
             x, self.parameters, h0, nonlinearity=self.activation, **options
@@ -104,7 +106,9 @@ class LSTM(RecurrentLayer):
         ]
         return {"bias_ih": np.concatenate([around[0], np.ones(self.units), around[1]])}
 
-    def _run(self, x: Floating, states: States | None, **options: Any) -> tuple[Any, States, Any]:
+    def _run(
+        self, x: Floating | ops.Rows, states: States | None, **options: Any
+    ) -> tuple[Any, States, Any]:
         state = None if states is None else (states[0], states[1])
         output, state, cache = ops.lstm_forward(x, self.parameters, state, **options)
         return output, state, cache
@@ -168,7 +172,9 @@ class GRU(RecurrentLayer):
             biases["bias_hh"][z] = 0
         return biases
 
-    def _run(self, x: Floating, states: States | None, **options: Any) -> tuple[Any, States, Any]:
+    def _run(
+        self, x: Floating | ops.Rows, states: States | None, **options: Any
+    ) -> tuple[Any, States, Any]:
         h0 = None if states is None else states[0]
         output, h, cache = ops.gru_forward(x, self.parameters, h0, **options)
         return output, (h,), cache

@@ -33,6 +33,7 @@ class Embedding(Layer):
     """
 
     position_free = True
+    gives_rows = True
 
     def __init__(
         self,
@@ -52,6 +53,7 @@ class Embedding(Layer):
         self.mask_zero = self.finds_mask = bool(mask_zero)
         self._weights = None if weights is None else self._table(weights)
         self._ids: Integers | None = None
+        self._found: Integers | None = None
 
     def build(self, input_shape: Shape, rng: np.random.Generator) -> None:
         """Create the parameters."""
@@ -87,7 +89,7 @@ class Embedding(Layer):
         """
         ids = _check.whole_numbers(f"x of layer {self.name!r}", x)
         if training:
-            self._ids = ids
+            self._ids, self._found = ids, None
         try:
             return ops.embedding_forward(ids, self.parameters["weight"])
         except IndexError as error:
@@ -95,13 +97,29 @@ class Embedding(Layer):
                 f"x of layer {self.name!r}: {error} (input_dim={self.input_dim})"
             ) from None
 
+    def rows(self, x: Array, *, training: bool = False) -> Floating | ops.Rows:
+        """Return weight[x], as the rows that were used and which of them each id has."""
+        ids = _check.whole_numbers(f"x of layer {self.name!r}", x)
+        try:
+            rows, found = ops.embedding_rows(ids, self.parameters["weight"])
+        except IndexError:
+            return self.forward(x, training=training)  # says where
+        if training:
+            self._ids, self._found = ids, found
+        return rows
+
     def backward(self, dy: Array, *, need_dx: bool = True) -> None:
-        """Set the table's gradient; ids have none."""
+        """Set the table's gradient from that of the output or of `rows`; ids have none."""
         ids, self._ids = self.need(self._ids), None
         self.gradients = {}
-        if self.trainable:
-            dy = self.to_floating("dy", dy)
-            self._row_gradients = {"weight": ops.embedding_backward_rows(ids, dy, self.input_dim)}
+        if not self.trainable:
+            return
+        dy = self.to_floating("dy", dy)
+        if self._found is not None and dy.ndim <= ids.ndim:  # of the rows
+            gradient = ops.RowGradient(self._found, dy, self.input_dim)
+        else:
+            gradient = ops.embedding_backward_rows(ids, dy, self.input_dim)
+        self._row_gradients = {"weight": gradient}
 
     @property
     def gradients(self) -> dict[str, Floating]:

@@ -27,6 +27,7 @@ class _Pass:
     mask: Array | None  # where it is not None, the output was scattered to its places
     steps: int  # that were run
     gathered: bool  # whether x was
+    by_row: bool  # whether it was `ops.Rows`
 
 
 class RecurrentLayer(Layer):
@@ -97,6 +98,7 @@ class RecurrentLayer(Layer):
     state_count: ClassVar[int] = 1
     biases: ClassVar[tuple[str, ...]] = ("bias_ih",)
     uses_mask = True
+    takes_rows = True
 
     def __init__(
         self,
@@ -158,7 +160,9 @@ class RecurrentLayer(Layer):
 
     # ---- what a cell differs in ------------------------------------------------------------------
 
-    def _run(self, x: Floating, states: States | None, **options: Any) -> tuple[Any, States, Any]:
+    def _run(
+        self, x: Floating | ops.Rows, states: States | None, **options: Any
+    ) -> tuple[Any, States, Any]:
         raise NotImplementedError(f"{type(self).__name__}._run")
 
     def _run_backward(
@@ -233,9 +237,14 @@ class RecurrentLayer(Layer):
         """Return the last pass's state, kept with ``return_state``: h, c; of each direction."""
         return split_states(self, self.need(self._states))
 
-    def forward(self, x: Array, *, mask: Array | None = None, training: bool = False) -> Floating:
+    def forward(
+        self, x: Array | ops.Rows, *, mask: Array | None = None, training: bool = False
+    ) -> Floating:
         """Return [B, T, directions * H] or, without ``return_sequences``, [B, directions * H]."""
-        x = self.to_floating("x", x, ndim=3)
+        if not isinstance(x, ops.Rows):
+            x = self.to_floating("x", x, ndim=3)
+        elif x.dtype != self.dtype:
+            x = ops.Rows(x.table.astype(self.dtype), x.index)
         states = self._begin(x.shape[0])
         if self.go_backwards:
             x, mask = x[:, ::-1], None if mask is None else mask[:, ::-1]
@@ -265,7 +274,14 @@ class RecurrentLayer(Layer):
         in_place = lengths is None or (not gathered and self.zero_output_for_mask)
         scattered = mask if self.return_sequences and not in_place else None
         if training:
-            self._pass = _Pass(cache, x.shape[0], mask if gathered else scattered, steps, gathered)
+            self._pass = _Pass(
+                cache,
+                x.shape[0],
+                mask if gathered else scattered,
+                steps,
+                gathered,
+                isinstance(x, ops.Rows),
+            )
         if not self.return_sequences:
             return self._last(states[0])
         output = np.asarray(output)
@@ -276,6 +292,7 @@ class RecurrentLayer(Layer):
     def backward(self, dy: Array, *, need_dx: bool = True, dstate: Any = None) -> Floating | None:
         """Set the gradients of the last training `forward` and return dx [B, T, I].
 
+        Where x was `ops.Rows`, dx is the gradient of their table.
         ``dstate`` is the gradient of the state that ``return_state`` returned, in its form.
         """
         last: _Pass = self.need(self._pass)
@@ -296,8 +313,8 @@ class RecurrentLayer(Layer):
         )
         self._pass = None
         self.initial_state_gradients = split_states(self, dinitial)
-        if dx is None:
-            return None
+        if dx is None or last.by_row:
+            return dx
         if last.gathered and last.mask is not None:
             dx = ops.scatter_steps(dx, last.mask)
         return dx[:, ::-1] if self.go_backwards else dx
@@ -404,7 +421,9 @@ class RecurrentLayer(Layer):
         }
 
 
-def _without_gaps(x: Floating, mask: Array | None) -> tuple[Floating, Integers | None, bool]:
+def _without_gaps(
+    x: Floating | ops.Rows, mask: Array | None
+) -> tuple[Floating | ops.Rows, Integers | None, bool]:
     """Return the sequences from step 0 on, their lengths (None: all full), whether they moved."""
     if mask is None:
         return x, None, False
@@ -413,4 +432,4 @@ def _without_gaps(x: Floating, mask: Array | None) -> tuple[Floating, Integers |
         return x, None, False
     if kind == ops.PREFIX:
         return x, lengths, False
-    return ops.gather_steps(x, mask, int(lengths.max(initial=1))), lengths, True
+    return ops.gather_steps(np.asarray(x), mask, int(lengths.max(initial=1))), lengths, True

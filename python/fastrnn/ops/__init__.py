@@ -8,6 +8,7 @@ into the parameters and their own state.
 from fastrnn._memory import MemoryLimit
 from fastrnn._memory import Recompute as MemoryMode
 from fastrnn._memory import parse as check_memory
+from fastrnn._rows import Rows
 from fastrnn.functional import (
     gru_backward,
     gru_forward,
@@ -28,6 +29,7 @@ from fastrnn.ops.embedding import (
     embedding_backward,
     embedding_backward_rows,
     embedding_forward,
+    embedding_rows,
 )
 from fastrnn.ops.layer_norm import layer_norm_backward, layer_norm_forward
 from fastrnn.ops.linear import linear_backward, linear_forward
@@ -70,6 +72,7 @@ __all__ = [
     "Pooled",
     "RowGradient",
     "RowLoss",
+    "Rows",
     "activation_backward",
     "activation_forward",
     "adam",
@@ -81,6 +84,7 @@ __all__ = [
     "embedding_backward",
     "embedding_backward_rows",
     "embedding_forward",
+    "embedding_rows",
     "gather_steps",
     "global_norm",
     "gru_backward",

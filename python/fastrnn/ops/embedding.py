@@ -8,6 +8,7 @@ import numpy as np
 
 from fastrnn import _check
 from fastrnn._load import core as _core
+from fastrnn._rows import Rows
 from fastrnn._typing import Array, Floating, Integers
 
 
@@ -60,6 +61,13 @@ def embedding_forward(ids: Array, table: Array) -> Floating:
     out = np.empty((*ids.shape, table.shape[1]), table.dtype)
     _core.embedding_forward(ids.reshape(-1), table, out.reshape(-1, table.shape[1]))
     return out
+
+
+def embedding_rows(ids: Array, table: Array) -> tuple[Rows, Integers]:
+    """Return what `embedding_forward` does as `Rows`, and the id of each row."""
+    ids = _check.integers("ids", ids)
+    found, place = _core.number_ids(ids.reshape(-1))
+    return Rows(embedding_forward(found, table), place.reshape(ids.shape)), found
 
 
 def embedding_backward(ids: Array, dout: Array, rows: int) -> Floating:
