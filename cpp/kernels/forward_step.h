@@ -122,17 +122,22 @@ struct ForwardTile {
     template <int MR>
     FASTRNN_INLINE void fetch_ahead(index first) const {
         constexpr int L = lanes<T>;
+        const bool uses_gates = s.keep || !(s.x || s.input_row);
         for (int i = 0; i < MR; ++i) {
             const index row = s.row[first + i];
             FASTRNN_UNROLL
             for (int u = 0; u < Units; ++u) {
                 const index n = narrow_units<T>(s, next_unit + u);
-                const T* const gates = slots_of<Cell, T, T>(s.gates, next_unit + u, row, n).at;
-                for (int j = 0; j < Cell::slots * L; j += line<T>)
-                    __builtin_prefetch(gates + j, 1, 2);
-                const T* const input = input_of(next_unit + u, row, n).at;
-                for (int j = 0; s.input_row && j < Cell::slots * L; j += line<T>)
-                    __builtin_prefetch(input + j, 0, 2);
+                if (uses_gates) {
+                    const T* const gates = slots_of<Cell, T, T>(s.gates, next_unit + u, row, n).at;
+                    for (int j = 0; j < Cell::slots * L; j += line<T>)
+                        __builtin_prefetch(gates + j, 1, 2);
+                }
+                if (s.input_row) {
+                    const T* const input = input_of(next_unit + u, row, n).at;
+                    for (int j = 0; j < Cell::slots * L; j += line<T>)
+                        __builtin_prefetch(input + j, 0, 2);
+                }
                 if (Cell::has_c)
                     __builtin_prefetch(s.c_prev + (next_unit + u) * s.c_prev_stride + row * L, 0,
                                        2);
