@@ -17,6 +17,8 @@ Kernels kernels_neon();
 
 namespace {
 
+constexpr index default_row_ahead = 2048;
+
 bool always() { return true; }
 
 #if defined(FASTRNN_HAVE_X86)
@@ -26,6 +28,14 @@ bool has_avx512() {
     return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
            __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
 }
+// Zen 4 (AMD's family 19h with AVX-512) fetches better by itself: from the shared cache a row is up
+// to 1.15 times as fast without. Zen 5 is 1.2 times as fast with it, and no slower from near ones.
+index choose_row_ahead() {
+    __builtin_cpu_init();  // this runs as the library is loaded
+    return __builtin_cpu_is("amdfam19h") && has_avx512() ? 0 : default_row_ahead;
+}
+#else
+index choose_row_ahead() { return default_row_ahead; }
 #endif
 
 const Isa* find(const std::string& name) {
@@ -61,6 +71,8 @@ std::atomic<const Isa*>& current() {
 }
 
 }  // namespace
+
+const index row_ahead_bytes = choose_row_ahead();
 
 const std::vector<Isa>& compiled_isas() {
     static const std::vector<Isa> isas = {

@@ -63,15 +63,11 @@ FASTRNN_INLINE void multiply_add(Tile<T, MR, NV>& acc, const X& x, const T* b) {
     }
 }
 
-// Fetches what lies row_ahead_bytes beyond n registers into the first-level cache. A single row
-// uses each weight once, so it is as fast as they come: with this, hints for the second-level cache
-// being in its way, 1.5 times as fast from there and 1.2 times from the shared one.
-constexpr index row_ahead_bytes = 2048;
-
+// Fetches what lies `ahead` elements beyond n registers into the first-level cache. A single row
+// uses each weight once, so it is as fast as they come.
 template <class T>
-FASTRNN_INLINE void fetch_for_row(const T* b, index n) {
-    for (index j = 0; j < n * lanes<T>; j += line<T>)
-        __builtin_prefetch(b + j + row_ahead_bytes / index{sizeof(T)}, 0, 3);
+FASTRNN_INLINE void fetch_for_row(const T* b, index n, index ahead) {
+    for (index j = 0; j < n * lanes<T>; j += line<T>) __builtin_prefetch(b + j + ahead, 0, 3);
 }
 
 // acc[i][j] += a[i][0 .. k) b[0 .. k)[j], b: [k][NV][L]. Meanwhile, of several rows, k cache lines
@@ -80,12 +76,13 @@ FASTRNN_INLINE void fetch_for_row(const T* b, index n) {
 template <class T, int MR, int NV>
 FASTRNN_INLINE void accumulate(Tile<T, MR, NV>& acc, const T* const (&a)[MR], const T* b, index k,
                                const T* ahead) {
+    const index row_ahead = MR > 1 ? 0 : row_ahead_bytes / index{sizeof(T)};
     FASTRNN_UNROLL_4  // the loop's own arithmetic shares ports with the fma
         for (index p = 0; p < k; ++p, b += NV * lanes<T>, ahead += line<T>) {
         if constexpr (MR > 1) {
             __builtin_prefetch(ahead, 0, 2);
         } else {
-            fetch_for_row(b, NV);
+            fetch_for_row(b, NV, row_ahead);
         }
         multiply_add<T, MR, NV>(acc, [&](int i) { return a[i] + p; }, b);
     }
@@ -104,12 +101,13 @@ constexpr int row_panels(int nv) {
 template <class T, int Panels, int NV>
 FASTRNN_INLINE void accumulate_row(Vec<T> (&acc)[Panels * NV], const T* a, const T* b,
                                    index panel_stride, index k) {
+    const index row_ahead = row_ahead_bytes / index{sizeof(T)};
     FASTRNN_UNROLL_4
     for (index p = 0; p < k; ++p, b += NV * lanes<T>) {
         const Vec<T> x = broadcast(a[p]);
         FASTRNN_UNROLL
         for (int q = 0; q < Panels; ++q) {
-            fetch_for_row(b + q * panel_stride, NV);
+            fetch_for_row(b + q * panel_stride, NV, row_ahead);
             FASTRNN_UNROLL
             for (int j = 0; j < NV; ++j) {
                 acc[q * NV + j] =
