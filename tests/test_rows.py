@@ -391,6 +391,13 @@ def test_an_id_that_is_none_is_said_where_it_stands():
         model(ids)
 
 
+def test_ids_without_steps_are_an_error_still():
+    model = Sequential([Embedding(5, 3), LSTM(2)])
+    model(np.zeros((2, 4), int))
+    with pytest.raises(ValueError, match=r"x of layer 'lstm': expected 3 dimensions"):
+        model(np.zeros(4, int))
+
+
 def test_a_frozen_table_gets_no_gradient():
     model = Sequential([Embedding(5, 3, trainable=False), LSTM(2)])
     y = model(np.zeros((2, 4), int), training=True)

@@ -241,7 +241,7 @@ class RecurrentLayer(Layer):
         self, x: Array | ops.Rows, *, mask: Array | None = None, training: bool = False
     ) -> Floating:
         """Return [B, T, directions * H] or, without ``return_sequences``, [B, directions * H]."""
-        if not isinstance(x, ops.Rows):
+        if not isinstance(x, ops.Rows) or x.ndim != 3:
             x = self.to_floating("x", x, ndim=3)
         elif x.dtype != self.dtype:
             x = ops.Rows(x.table.astype(self.dtype), x.index)
