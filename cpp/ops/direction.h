@@ -81,6 +81,14 @@ protected:
         product(whole_end, n, rows.narrow_gates);
     }
 
+    // K of a product with the gradients of the gates: all gates of the registers of units, and of
+    // the last, where it is not full, only the units that exist.
+    void sum_over_gates(ProductArgs<T>& p) const {
+        p.run = cell_.gates * L_, p.runs = hidden_ / L_;
+        p.tail = hidden_ % L_, p.tails = p.tail ? cell_.gates : 0, p.tail_stride = L_;
+    }
+    index gate_terms() const { return hidden_ * cell_.gates; }  // that K
+
     index unit_grain() const { return cell_.panel / cell_.gates; }  // a panel's registers of units
 
     index token_in_chunk(index s) const {

@@ -242,7 +242,7 @@ class RecurrentLayer(Layer):
     ) -> Floating:
         """Return [B, T, directions * H] or, without ``return_sequences``, [B, directions * H]."""
         if not isinstance(x, ops.Rows) or x.ndim != 3:
-            x = self.to_floating("x", x, ndim=3)
+            x = self.to_floating("x", np.asarray(x), ndim=3)
         elif x.dtype != self.dtype:
             x = ops.Rows(x.table.astype(self.dtype), x.index)
         states = self._begin(x.shape[0])
