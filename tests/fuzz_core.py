@@ -36,32 +36,35 @@ def weights():
     return arrays
 
 
-def recurrent():
-    """Right arguments of recurrent_forward and of recurrent_backward."""
+def recurrent(rows=None):
+    """Right arguments of recurrent_forward and of recurrent_backward; rows: x's by step."""
     plan, x, state = (
         _core.Plan(*plan_arguments()),
-        floats(T, B, INPUTS),
+        floats(T, B, INPUTS) if rows is None else floats(rows.max() + 1, INPUTS),
         (LAYERS * DIRECTIONS, B, H),
     )
     out = floats(T, B, DIRECTIONS * H)
     head = [x, weights(), floats(*state), floats(*state), out]
-    forward = [plan, *head, floats(*state), floats(*state), out.copy()]
+    forward = [plan, *head, floats(*state), floats(*state), out.copy(), rows]
     cache = _core.recurrent_forward(*forward)
     incoming = [out.copy(), floats(*state), floats(*state), out.copy()]
-    results = [floats(T, B, INPUTS), floats(*state), floats(*state), weights()]
-    return forward, [plan, cache, *head, *incoming, *results, True]
+    results = [floats(*x.shape), floats(*state), floats(*state), weights()]
+    return forward, [plan, cache, *head, *incoming, *results, rows is None, rows, None]
 
 
 def calls():
-    """name -> right arguments."""
+    """Name, and perhaps a word more -> right arguments."""
     three = [floats(6), floats(2, 3), floats(1)]
     ids = np.array([0, 3, 2])
     mask = np.array([[True, False, True], [False, False, True]])
     forward, backward = recurrent()
+    of_rows, of_rows_backward = recurrent(np.arange(T * B).reshape(T, B) % 4)
     return {
         "Plan": plan_arguments(),
         "recurrent_forward": forward,
         "recurrent_backward": backward,
+        "recurrent_forward rows": of_rows,
+        "recurrent_backward rows": of_rows_backward,
         "pack_weights": [_core.Plan(*plan_arguments()), weights()],
         "linear_forward": [floats(3, 4), floats(5, 4), floats(5), floats(3, 5)],
         "linear_backward": [
@@ -177,11 +180,12 @@ def main():
     _core.set_awake_seconds(float("inf"))  # small teams, too, are teams
     chosen, wrong, raised, count = random.Random(0), wrong_values(), 0, 0
     for name, right in calls().items():
-        getattr(_core, name)(*right)
+        function = getattr(_core, name.split()[0])
+        function(*right)
         for arguments, change in replacements(right, wrong, chosen):
             print(name, repr(change)[:200].replace("\n", " "), flush=True)
             try:
-                getattr(_core, name)(*arguments)
+                function(*arguments)
             except Exception:
                 raised += 1
             count += 1
