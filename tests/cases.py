@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
+from hypothesis import strategies as st
 
 from fastrnn import functional as F
 from fastrnn import runtime
@@ -207,7 +208,7 @@ def run_backward(case, cache, *, batch_first=False):
         doutput = doutput.swapaxes(0, 1).copy()
         dcells = None if dcells is None else dcells.swapaxes(0, 1).copy()
     gradients = backward(case.cell, cache, doutput, p.dh, p.dc, dcells)
-    if batch_first:
+    if batch_first and gradients.x.ndim == 3:  # not a table's, where x was F.Rows
         gradients.x = gradients.x.swapaxes(0, 1)
     return gradients
 
@@ -225,6 +226,27 @@ def settings(isa=None, threads=None):
     finally:
         runtime.set_isa(before[0])
         runtime.set_num_threads(before[1])
+
+
+# ---- samples -------------------------------------------------------------------------------------
+
+DTYPES = ["float32", "float64"]
+LENGTHS = ["none", "full", "ragged", "zeros"]
+BIASES = ["both", "ih", "none"]
+ANY_CASE = st.builds(
+    Case,
+    cell=st.sampled_from(CELLS),
+    T=st.integers(1, 9),
+    B=st.integers(0, 15),
+    I=st.integers(1, 40),
+    H=st.integers(1, 70),
+    layers=st.integers(1, 3),
+    bidirectional=st.booleans(),
+    dtype=st.sampled_from(DTYPES),
+    lengths=st.sampled_from(LENGTHS),
+    biases=st.sampled_from(BIASES),
+    states=st.booleans(),
+)
 
 
 # ---- comparison ----------------------------------------------------------------------------------

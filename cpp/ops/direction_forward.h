@@ -46,10 +46,10 @@ public:
         : Direction<T>(plan, kernels, sharing, call.input, call.h0),
           call_(call),
           steps_(plan.shape.steps),
-          x_(call.x, schedule_, call.reverse, call.x_rows),
-          shares_products_(call.x_rows.rows <
-                               most_rows_shared * static_cast<double>(schedule_.tokens()) &&
-                           call.x_rows),
+          shares_products_(call.x_rows &&
+                           static_cast<double>(call.x_rows.rows) <
+                               most_rows_shared * static_cast<double>(schedule_.tokens())),
+          x_(call.x, schedule_, call.reverse, shares_products_ ? RowIndex{} : call.x_rows),
           h_(call.output, schedule_, call.reverse),
           cells_(call.cells, schedule_, call.reverse) {
         const index rows = ceil_div(larger(1, schedule_.batch), sharing.groups);
@@ -273,9 +273,9 @@ private:
     }
 
     const ForwardDirectionCall<T> call_;
-    const index steps_;  // of the arrays, the longest sequence's or more
-    const TimeView<const T> x_;
+    const index steps_;           // of the arrays, the longest sequence's or more
     const bool shares_products_;  // the input's, between the tokens that have one row
+    const TimeView<const T> x_;   // if not
     const TimeView<T> h_, cells_;
     Buffer<T> c_start_, scratch_;
     std::vector<index> token_row_;  // if so, each token's row

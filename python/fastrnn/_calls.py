@@ -96,6 +96,8 @@ def forward(
     rows = None if index is None else (index, len(sequence))
     if index is not None and training and options.input_dropout:
         sequence, index = sequence[index], None  # a mask for each sequence
+    if index is not None:
+        options = options._replace(table_rows=len(sequence))
     row_first = batch_first and not unbatched
 
     # Where not all layers' outputs are wanted, checkpoints of the state do without them.
@@ -123,7 +125,8 @@ def forward(
     if return_output or not isinstance(prepared, _segments.Size):
         output = _stack.empty_sequence(steps, batch, stack.output_size, stack.dtype, row_first)
     if isinstance(prepared, _segments.Size):
-        kept = _segments.Segments(options, _reader(sequence, index), (h0, c0), prepared)
+        source = sequence if index is None else Rows(sequence, index)
+        kept = _segments.Segments(options, lambda a, b: source[a:b], (h0, c0), prepared)
         written = output
         hn, cn = kept.run(None if written is None else lambda a, b: written[a:b])
     else:
@@ -151,14 +154,6 @@ def forward(
     if not return_output or output is None:
         return None, hn, cn, cache, cells
     return _stack.as_given(output, unbatched, row_first), hn, cn, cache, cells
-
-
-def _reader(sequence: Array, index: Integers | None) -> _segments.Read:
-    """Return what reads some steps of an input, of `Rows` as such."""
-    if index is None:
-        return lambda a, b: sequence[a:b]
-    rows = index
-    return lambda a, b: Rows(sequence, rows[a:b])
 
 
 def backward(

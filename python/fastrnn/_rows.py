@@ -71,6 +71,7 @@ class Rows:
         return self.table.dtype
 
     def __getitem__(self, key: Any) -> Rows:
+        """Return some of its steps; ``key`` is one of all axes but the last."""
         return Rows(self.table, self.index[key])
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:

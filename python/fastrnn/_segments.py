@@ -43,6 +43,7 @@ class Options(NamedTuple):
     dropout: float
     input_dropout: float
     seed: int
+    table_rows: int = 0  # of x, where it is `Rows`
 
     def plan(self, start: int, stop: int, recompute: str = "none", keep: bool = True) -> core.Plan:
         """Return the core's description of the steps start .. stop - 1, for training or not."""
@@ -61,7 +62,9 @@ class Size(NamedTuple):
 
     steps: int
     recompute: str
-    nbytes: int  # of the states between all segments, and of one segment's cache and output
+    # Of the states between all segments, of one segment's cache and output, and of what is summed
+    # by row of a table.
+    nbytes: int
 
     @classmethod
     def of(cls, options: Options, steps: int, recompute: str) -> Size:
@@ -71,7 +74,8 @@ class Size(NamedTuple):
         segments = -(-options.steps // steps)
         cache = options.plan(0, min(steps, options.steps), recompute).cache_nbytes
         output = min(steps, options.steps) * options.batch * stack.output_size
-        return cls(steps, recompute, cache + (segments * state + output) * item)
+        sums = options.table_rows * _stack.GATES[stack.cell] * stack.hidden_size
+        return cls(steps, recompute, cache + (segments * state + output + sums) * item)
 
     @classmethod
     def choose(cls, options: Options, limit: int | None) -> Size:

@@ -98,7 +98,13 @@ class Embedding(Layer):
             ) from None
 
     def rows(self, x: Array, *, training: bool = False) -> Floating | ops.Rows:
-        """Return weight[x], as the rows that were used and which of them each id has."""
+        """Return weight[x], [B, T, output_dim], as the rows that were used and each id's.
+
+        Raises
+        ------
+        IndexError
+            As `forward` does.
+        """
         ids = _check.whole_numbers(f"x of layer {self.name!r}", x)
         try:
             rows, found = ops.embedding_rows(ids, self.parameters["weight"])
