@@ -71,14 +71,24 @@ FASTRNN_INLINE void backward_unit(const BackwardStep<T>& s, index u, index narro
     }
 }
 
+// Rows that go through all units before the next ones do. Rows of h and of doutput follow each
+// other; one register of many rows has a cache line in each, of which few share the first-level
+// cache where H is a power of two.
+constexpr index rows_in_turn = 8;
+
 template <class Cell, class T>
-void backward_step(const BackwardStep<T>& s) {
-    for (index u = s.unit_begin; u < s.unit_end; ++u) {
-        const index narrow = narrow_units<T>(s, u);
-        if (narrow > 0) {
-            backward_unit<Cell>(s, u, narrow);
-        } else {
-            backward_unit<Cell>(s, u, 0);
+void backward_step(const BackwardStep<T>& all) {
+    BackwardStep<T> s = all;
+    for (index first = 0; first < all.rows; first += rows_in_turn) {
+        s.row = all.row + first;
+        s.rows = smaller(rows_in_turn, all.rows - first);
+        for (index u = s.unit_begin; u < s.unit_end; ++u) {
+            const index narrow = narrow_units<T>(s, u);
+            if (narrow > 0) {
+                backward_unit<Cell>(s, u, narrow);
+            } else {
+                backward_unit<Cell>(s, u, 0);
+            }
         }
     }
 }
