@@ -5,6 +5,7 @@
 // buffers of the gates' gradients take turns, so one barrier a chunk is enough.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 
 #include "ops/backward_call.h"
@@ -13,6 +14,8 @@ namespace fastrnn {
 
 // Per chunk: enough for an even load where a neighbour holds one thread up.
 constexpr index dx_tasks_per_thread = 4;
+// In percent: how much of the weights' gradients a member may get of what would be even.
+constexpr index most_of_fair_share = 110;
 
 template <class T>
 class DirectionProducts : Direction<T> {
@@ -72,25 +75,22 @@ public:
         const index tokens = schedule_.chunk_tokens(c);
         const index x_groups = by_row ? 0 : column_groups(call_.dweights.w_ih, input_);
         const index groups = x_groups + column_groups(call_.dweights.w_hh, hidden_);
-        const index parts = parts_of_group(team, groups), weight_tasks = groups * parts;
+        const index parts = parts_of_group(team, x_groups, groups, !by_row && call_.dx.data);
+        const index weight_tasks = groups * parts;
         const index last_tasks =
             by_row ? smaller(units_, dx_tasks_per_thread * team.size()) : dx_tasks(team, tokens);
-        for_tasks(
-            team, next_task_[static_cast<std::size_t>(c)], 1 + weight_tasks + last_tasks,
-            [&](index task) {
-                if (task == 0) return bias_sums(c);
-                if (--task < weight_tasks) {
-                    const index part = task % parts, group = task / parts;
-                    const bool recurrent = group >= x_groups;
-                    return weight_product_of_tokens(
-                        team, c,
-                        weight_task(recurrent, recurrent ? group - x_groups : group, part, parts));
-                }
-                task -= weight_tasks;
-                const auto part = [&](index n, index i) { return n * i / last_tasks; };
-                if (by_row) return sums_by_row(c, part(units_, task), part(units_, task + 1));
-                input_gradient_of_tokens(c, part(tokens, task), part(tokens, task + 1));
-            });
+        for_tasks(team, next_task_[static_cast<std::size_t>(c)], 1 + weight_tasks + last_tasks,
+                  [&](index task) {
+                      if (task == 0) return bias_sums(c);
+                      if (--task < weight_tasks) {
+                          return weight_product_of_tokens(team, c,
+                                                          weight_task(task, x_groups, parts));
+                      }
+                      task -= weight_tasks;
+                      const auto part = [&](index n, index i) { return n * i / last_tasks; };
+                      if (by_row) return sums_by_row(c, part(units_, task), part(units_, task + 1));
+                      input_gradient_of_tokens(c, part(tokens, task), part(tokens, task + 1));
+                  });
     }
 
     // Once the sums over all tokens are there, and where tokens share rows of x: dW_ih, and dx of
@@ -110,7 +110,8 @@ public:
             return offset;
         };
         const index groups = column_groups(call_.dweights.w_ih, input_);
-        const index parts = parts_of_group(team, groups), weight_tasks = groups * parts;
+        const index parts = parts_of_group(team, groups, groups, call_.dx.data != nullptr);
+        const index weight_tasks = groups * parts;
         const index last_tasks = dx_tasks(team, terms.count);
         for_tasks(team, next_task_.back(), weight_tasks + last_tasks, [&](index task) {
             if (task < weight_tasks) {
@@ -120,8 +121,7 @@ public:
                     table_.pack_rows(call_.x.data + column, offset.data(), end - first, columns,
                                      round_up(columns, L_), packed);
                 };
-                return weight_product(team, weight_task(false, task / parts, task % parts, parts),
-                                      terms, false, pack);
+                return weight_product(team, weight_task(task, groups, parts), terms, false, pack);
             }
             task -= weight_tasks;
             const index first = terms.count * task / last_tasks,
@@ -164,16 +164,38 @@ private:
     index column_groups(const T* gradient, index columns) const {
         return gradient ? ceil_div(columns, columns_per_task()) : 0;
     }
-    // Each part of a group packs the group's panels anew, so there are no more than it takes to
-    // give every member one.
-    index parts_of_group(const Team& team, index groups) const {
-        return groups ? smaller(units_, ceil_div(team.size(), groups)) : 0;
-    }
-    WeightTask weight_task(bool recurrent, index group, index part, index parts) const {
-        const index column = group * columns_per_task();
+    // Task number `task` of those that x_groups groups of x's columns, and then groups of h's, make
+    // in `parts` parts each.
+    WeightTask weight_task(index task, index x_groups, index parts) const {
+        const index part = task % parts, group = task / parts;
+        const bool recurrent = group >= x_groups;
+        const index column = (recurrent ? group - x_groups : group) * columns_per_task();
         const index left = (recurrent ? hidden_ : input_) - column;
         return {recurrent, column, smaller(columns_per_task(), left), units_ * part / parts,
                 units_ * (part + 1) / parts};
+    }
+    // As few parts as give every member nearly the same share, since each of a group's parts packs
+    // its panels anew.
+    index parts_of_group(const Team& team, index x_groups, index groups, bool with_dx) const {
+        if (groups == 0 || team.size() == 1) return smaller(groups, 1);
+        const auto work = [&](index task, index parts) {
+            const WeightTask t = weight_task(task, x_groups, parts);
+            return ceil_div(t.columns, L_) * (t.unit_end - t.unit_begin);
+        };
+        index all = with_dx ? ceil_div(input_, L_) * units_ : 0;
+        for (index group = 0; group < groups; ++group) all += work(group, 1);
+        index best = 1, least = all;
+        std::vector<index> share(static_cast<std::size_t>(team.size()));
+        const index fewest = ceil_div(team.size(), groups);
+        for (index parts = smaller(units_, fewest); parts <= smaller(units_, 2 * fewest); ++parts) {
+            std::fill(share.begin(), share.end(), 0);
+            for (index task = 0; task < groups * parts; ++task)
+                *std::min_element(share.begin(), share.end()) += work(task, parts);
+            const index longest = *std::max_element(share.begin(), share.end());
+            if (longest < least) best = parts, least = longest;
+            if (100 * longest * team.size() <= most_of_fair_share * all) break;
+        }
+        return best;
     }
     // They come last: small tasks that even out the load.
     index dx_tasks(const Team& team, index terms) const {
