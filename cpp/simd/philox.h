@@ -8,19 +8,30 @@
 namespace fastrnn {
 namespace {
 
-// Counters are worked on side by side, one in a 64-bit lane, in as many registers as hide a round's
-// latency.
-constexpr int philox_counters = 4 * lanes<double>, philox_words = 4 * philox_counters;
+FASTRNN_INLINE Wide exclusive_or(Wide a, Wide b, Wide c) {
+#if defined(__AVX512F__) && !defined(FASTRNN_SCALAR)
+    return (Wide)_mm512_ternarylogic_epi64((__m512i)a, (__m512i)b, (__m512i)c, 0x96);
+#else
+    return a ^ b ^ c;
+#endif
+}
 
-// word[4 i + j] = word j of the counter (c0 + i, c1, c2, c3), i < philox_counters.
+// Counters are worked on side by side, one in a 64-bit lane, in N registers: this many hide a
+// round's latency.
+constexpr int philox_registers = 4;
+constexpr int philox_words_of_register = 4 * lanes<double>;
+constexpr int philox_words = philox_registers * philox_words_of_register;
+
+// word[4 i + j] = word j of the counter (c0 + i, c1, c2, c3).
+template <int N>
 FASTRNN_INLINE void philox(std::uint64_t seed, std::uint32_t c0, std::uint32_t c1, std::uint32_t c2,
-                           std::uint32_t c3, std::uint32_t (&word)[philox_words]) {
-    constexpr int L = lanes<double>, registers_of_each = philox_counters / L;
+                           std::uint32_t c3, std::uint32_t* word) {
+    constexpr int L = lanes<double>;
     // The upper halves of the lanes hold rubbish between the rounds; the product ignores them.
-    Wide a[registers_of_each], b[registers_of_each], c[registers_of_each], d[registers_of_each];
+    Wide a[N], b[N], c[N], d[N];
     const Wide zeros = {};
     FASTRNN_UNROLL
-    for (int r = 0; r < registers_of_each; ++r) {
+    for (int r = 0; r < N; ++r) {
         std::uint64_t counter[L];
         for (int i = 0; i < L; ++i)
             counter[i] = std::uint64_t{c0} + static_cast<unsigned>(r * L + i);
@@ -31,12 +42,12 @@ FASTRNN_INLINE void philox(std::uint64_t seed, std::uint32_t c0, std::uint32_t c
     const Wide multiplier0 = zeros + 0xD2511F53u, multiplier1 = zeros + 0xCD9E8D57u;
     for (int round = 0; round < 10; ++round) {
         FASTRNN_UNROLL
-        for (int r = 0; r < registers_of_each; ++r) {
+        for (int r = 0; r < N; ++r) {
             const Wide p = multiply_lower_halves(a[r], multiplier0),
                        q = multiply_lower_halves(c[r], multiplier1);
-            a[r] = (q >> 32) ^ b[r] ^ key0;
+            a[r] = exclusive_or(q >> 32, b[r], zeros + key0);
             b[r] = q;
-            c[r] = (p >> 32) ^ d[r] ^ key1;
+            c[r] = exclusive_or(p >> 32, d[r], zeros + key1);
             d[r] = p;
         }
         key0 += 0x9E3779B9u;
@@ -44,7 +55,7 @@ FASTRNN_INLINE void philox(std::uint64_t seed, std::uint32_t c0, std::uint32_t c
     }
     constexpr auto all = std::make_integer_sequence<int, L>();
     FASTRNN_UNROLL
-    for (int r = 0; r < registers_of_each; ++r) {
+    for (int r = 0; r < N; ++r) {
         const Wide first = (a[r] & 0xffffffffu) | (b[r] << 32);
         const Wide second = (c[r] & 0xffffffffu) | (d[r] << 32);
         const Vec<double> lower =
