@@ -1,5 +1,4 @@
-// Dropout and sums: plain loops, which the compiler turns into registers of this ISA; none of them
-// bounds a training step.
+// Dropout, sums and the loop that measures the FMA rate; none of them bounds a training step.
 #pragma once
 
 #include "kernels/table.h"
@@ -25,13 +24,11 @@ void dropout_row(const T* x, T* y, index n, std::uint64_t seed, std::uint32_t st
     std::uint32_t words[philox_words];
     for (index i = 0; i < n; i += philox_words) {
         const index m = smaller(philox_words, n - i);
-        const auto draw = [&](auto most) {
-            philox<most>(seed, static_cast<std::uint32_t>(i / 4), row, step, stream, words);
-        };
+        const auto counter = static_cast<std::uint32_t>(i / 4);
         if (m > philox_words / 2) {
-            draw(std::integral_constant<int, philox_registers>());
+            philox<philox_registers>(seed, counter, row, step, stream, words);
         } else {
-            draw(std::integral_constant<int, philox_registers / 2>());
+            philox<philox_registers / 2>(seed, counter, row, step, stream, words);
         }
         for (index j = 0; j < m; j += L) {
             const index count = smaller(L, m - j);

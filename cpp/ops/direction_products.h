@@ -174,8 +174,8 @@ private:
         return {recurrent, column, smaller(columns_per_task(), left), units_ * part / parts,
                 units_ * (part + 1) / parts};
     }
-    // As few parts as give every member nearly the same share, since each of a group's parts packs
-    // its panels anew.
+    // As few parts as give every member nearly the same share where whoever is free takes the next
+    // task: each of a group's parts packs its panels anew.
     index parts_of_group(const Team& team, index x_groups, index groups, bool with_dx) const {
         if (groups == 0 || team.size() == 1) return smaller(groups, 1);
         const auto work = [&](index task, index parts) {

@@ -8,21 +8,11 @@
 namespace fastrnn {
 namespace {
 
-FASTRNN_INLINE Wide exclusive_or(Wide a, Wide b, Wide c) {
-#if defined(__AVX512F__) && !defined(FASTRNN_SCALAR)
-    return (Wide)_mm512_ternarylogic_epi64((__m512i)a, (__m512i)b, (__m512i)c, 0x96);
-#else
-    return a ^ b ^ c;
-#endif
-}
-
 // Counters are worked on side by side, one in a 64-bit lane, in N registers: this many hide a
 // round's latency.
-constexpr int philox_registers = 4;
-constexpr int philox_words_of_register = 4 * lanes<double>;
-constexpr int philox_words = philox_registers * philox_words_of_register;
+constexpr int philox_registers = 4, philox_words = 4 * philox_registers * lanes<double>;
 
-// word[4 i + j] = word j of the counter (c0 + i, c1, c2, c3).
+// word[4 i + j] = word j of the counter (c0 + i, c1, c2, c3), i < N * lanes<double>.
 template <int N>
 FASTRNN_INLINE void philox(std::uint64_t seed, std::uint32_t c0, std::uint32_t c1, std::uint32_t c2,
                            std::uint32_t c3, std::uint32_t* word) {

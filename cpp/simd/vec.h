@@ -247,6 +247,14 @@ FASTRNN_INLINE Wide multiply_lower_halves(Wide a, Wide b) {
 }
 #endif
 
+FASTRNN_INLINE Wide exclusive_or(Wide a, Wide b, Wide c) {
+#if defined(__AVX512F__) && !defined(FASTRNN_SCALAR)
+    return (Wide)_mm512_ternarylogic_epi64((__m512i)a, (__m512i)b, (__m512i)c, 0x96);
+#else
+    return a ^ b ^ c;
+#endif
+}
+
 template <class T>
 FASTRNN_INLINE T sum_of_lanes(Vec<T> v) {  // in the order of the lanes
     T total = v[0];
