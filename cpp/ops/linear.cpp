@@ -85,7 +85,7 @@ public:
 
     // What every task reads: x in panels, [panels][rows][panel].
     void prepare(int threads) {
-        parts_ = smaller(panels_, ceil_div(4 * threads, blocks_));
+        parts_ = smaller(panels_, larger(1, 4 * threads / blocks_));
         x_ = Buffer<T>(s_.rows * panels_ * panel_);
         scratch_stride_ = smaller(s_.rows, terms_in_a_chain) * most_outer_rows;
         scratch_ = Buffer<T>(scratch_stride_ * threads);
