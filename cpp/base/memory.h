@@ -2,6 +2,10 @@
 // KiB, which at these speeds is a tenth of a training step.
 #pragma once
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
@@ -12,6 +16,11 @@
 #include "base/types.h"
 
 namespace fastrnn {
+
+// Large: of 2 MiB, where the system has them and the block comes to one. They cost more when they
+// are first touched, and pay where a block is read from end to end again and again: beyond some 8
+// MiB a processor's cache of page addresses is too small for it.
+enum class Pages { small, large };
 
 class MemoryPool {
 public:
@@ -25,7 +34,7 @@ public:
     }
 
     // A block of at least `bytes`; writes its true size.
-    void* take(std::size_t& bytes) {
+    void* take(std::size_t& bytes, Pages pages) {
 #if defined(__SANITIZE_ADDRESS__)
         // Exactly what was asked for and never reused, so that the sanitizer sees every overrun; of
         // bytes that make NaN, so that the tests see what is read before it is written.
@@ -39,43 +48,58 @@ public:
             const std::lock_guard<std::mutex> lock(mutex_);
             std::size_t best = free_.size();
             for (std::size_t i = 0; i < free_.size(); ++i) {
-                const bool fits = free_[i].second >= bytes && free_[i].second <= 2 * bytes;
-                if (fits && (best == free_.size() || free_[i].second < free_[best].second))
-                    best = i;
+                const Block& b = free_[i];
+                const bool fits = b.pages == pages && b.bytes >= bytes && b.bytes <= 2 * bytes;
+                if (fits && (best == free_.size() || b.bytes < free_[best].bytes)) best = i;
             }
             if (best < free_.size()) {
-                const auto block = free_[best];
+                const Block block = free_[best];
                 free_.erase(free_.begin() + static_cast<std::ptrdiff_t>(best));
-                kept_ -= block.second;
-                bytes = block.second;
-                return block.first;
+                kept_ -= block.bytes;
+                bytes = block.bytes;
+                return block.data;
             }
         }
-        void* block = std::aligned_alloc(alignment, bytes);
-        if (!block) throw std::bad_alloc();
-        return block;
+        return fresh(bytes, pages);
     }
 
     // Held across a fork, so that the child does not inherit a lock that nobody will open.
     std::mutex& mutex() { return mutex_; }
 
-    void give(void* block, std::size_t bytes) {
+    void give(void* block, std::size_t bytes, Pages pages) {
 #if defined(__SANITIZE_ADDRESS__)
         return std::free(block);
 #endif
         const std::lock_guard<std::mutex> lock(mutex_);
-        free_.emplace_back(block, bytes);
+        free_.push_back({block, bytes, pages});
         kept_ += bytes;
         while (kept_ > most_kept) {  // the oldest first
-            std::free(free_.front().first);
-            kept_ -= free_.front().second;
+            std::free(free_.front().data);
+            kept_ -= free_.front().bytes;
             free_.erase(free_.begin());
         }
     }
 
 private:
+    struct Block {
+        void* data;
+        std::size_t bytes;
+        Pages pages;
+    };
+
+    static void* fresh(std::size_t bytes, Pages pages) {
+        constexpr std::size_t page = std::size_t{2} << 20;
+        const bool large = pages == Pages::large && bytes >= page;
+        void* block = std::aligned_alloc(large ? page : alignment, bytes);
+        if (!block) throw std::bad_alloc();
+#if defined(MADV_HUGEPAGE)
+        if (large) madvise(block, bytes / page * page, MADV_HUGEPAGE);  // advice: it may fail
+#endif
+        return block;
+    }
+
     std::mutex mutex_;
-    std::vector<std::pair<void*, std::size_t>> free_;
+    std::vector<Block> free_;
     std::size_t kept_ = 0;
 };
 
@@ -84,20 +108,20 @@ template <class T>
 class Buffer {
 public:
     Buffer() = default;
-    explicit Buffer(index n) {
+    explicit Buffer(index n, Pages pages = Pages::small) : pages_(pages) {
         if (n <= 0) return;
         bytes_ = static_cast<std::size_t>(n) * sizeof(T);
-        data_ = static_cast<T*>(MemoryPool::instance().take(bytes_));
+        data_ = static_cast<T*>(MemoryPool::instance().take(bytes_, pages));
     }
-    Buffer(Buffer&& other) noexcept
-        : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+    Buffer(Buffer&& other) noexcept { *this = std::move(other); }
     Buffer& operator=(Buffer&& other) noexcept {
         std::swap(data_, other.data_);
         std::swap(bytes_, other.bytes_);
+        std::swap(pages_, other.pages_);
         return *this;
     }
     ~Buffer() {
-        if (data_) MemoryPool::instance().give(data_, bytes_);
+        if (data_) MemoryPool::instance().give(data_, bytes_, pages_);
     }
 
     T* data() const { return data_; }
@@ -107,6 +131,7 @@ public:
 private:
     T* data_ = nullptr;
     std::size_t bytes_ = 0;
+    Pages pages_ = Pages::small;
 };
 
 }  // namespace fastrnn

@@ -34,8 +34,8 @@ struct BackwardWorkspace {
             dc = Buffer<T>(states);
             c_start = Buffer<T>(states);
         }
-        w_hh = Buffer<T>(terms * units * L);
-        w_ih = Buffer<T>(terms * round_up(input, L));
+        w_hh = Buffer<T>(terms * units * L, Pages::large);
+        w_ih = Buffer<T>(terms * round_up(input, L), Pages::large);
         bias_sums = Buffer<T>(units * width);
         const index chunk_gates = units * ChunkLayout::padded(tokens * width, sizeof(T));
         for (auto& buffer : dgates) buffer = Buffer<T>(chunk_gates);

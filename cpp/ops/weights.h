@@ -13,8 +13,8 @@ PackedLayer<T> make_packed_layer(const KernelTable<T>& table, const CellKernels<
                                  index hidden, index input) {
     const index units = ceil_div(hidden, table.lanes), vectors = units * cell.gates;
     PackedLayer<T> p;
-    p.w_ih = Buffer<T>(vectors * table.lanes * input);
-    p.w_hh = Buffer<T>(vectors * table.lanes * hidden);
+    p.w_ih = Buffer<T>(vectors * table.lanes * input, Pages::large);
+    p.w_hh = Buffer<T>(vectors * table.lanes * hidden, Pages::large);
     p.start = Buffer<T>(vectors * table.lanes);
     p.start_recurrent = Buffer<T>((units + cell.gates) * table.lanes);
     return p;
