@@ -6,6 +6,7 @@
 #include <sched.h>
 
 #include <chrono>
+#include <cmath>
 #include <limits>
 #include <vector>
 
@@ -30,7 +31,8 @@ std::atomic<bool (*)()> poll_function{nullptr};
 thread_local std::chrono::steady_clock::time_point last_poll;
 constexpr auto poll_interval = std::chrono::milliseconds(50);
 
-// Below this much work per thread (some 5 microseconds) another thread costs more than it brings.
+// So much work (some 5 microseconds) the threads must have each before another one brings more than
+// it costs.
 constexpr double flops_worth_a_thread = 5e5;
 
 // About 10 microseconds on current processors, the order of a barrier's natural spread.
@@ -215,7 +217,7 @@ int threads_at_hand() { return threads_beside_others(get_num_threads()); }
 int threads_worth(double flops, index pieces) {
     const double by_work = flops / flops_worth_a_thread;
     index n = smaller(get_num_threads(), larger(1, pieces));
-    if (by_work < static_cast<double>(n)) n = larger(1, static_cast<index>(by_work));
+    if (by_work < static_cast<double>(n)) n = larger(1, static_cast<index>(std::ceil(by_work)));
     return threads_beside_others(static_cast<int>(n));
 }
 
