@@ -287,7 +287,14 @@ void run_region(int threads, double flops, const std::function<void(Team&)>& bod
         Team::Member member{watched, watched};
         FlushDenormals flush;
         Team team(0, 0, 1, 0, member, shared);
-        body(team);
+        if (watched && is_beside_others()) {
+            const LostTime lost(start);
+            body(team);
+            note_lost_time(1, LostTime::Clock::now() - start,
+                           lost.until_now(LostTime::Duration{0}));
+        } else {
+            body(team);
+        }
         cancelled = team.cancelled();
     } else {
         // The region may get fewer threads than it asked for; the team is made of those that came.
