@@ -25,6 +25,7 @@ enum class Pages { small, large };
 class MemoryPool {
 public:
     static constexpr std::size_t alignment = 64;
+    static constexpr std::size_t large_page = std::size_t{2} << 20;
     static constexpr std::size_t most_kept = std::size_t{512} << 20;  // bytes of free blocks
 
     static MemoryPool& instance() {
@@ -33,8 +34,8 @@ public:
         return *pool;
     }
 
-    // A block of at least `bytes`; writes its true size.
-    void* take(std::size_t& bytes, Pages pages) {
+    // A block of at least `bytes`; writes its true size and pages, which give() wants to know.
+    void* take(std::size_t& bytes, Pages& pages) {
 #if defined(__SANITIZE_ADDRESS__)
         // Exactly what was asked for and never reused, so that the sanitizer sees every overrun; of
         // bytes that make NaN, so that the tests see what is read before it is written.
@@ -44,6 +45,7 @@ public:
         return exact;
 #endif
         bytes = (bytes + 4095) / 4096 * 4096;
+        if (bytes < large_page) pages = Pages::small;
         {
             const std::lock_guard<std::mutex> lock(mutex_);
             std::size_t best = free_.size();
@@ -88,12 +90,13 @@ private:
     };
 
     static void* fresh(std::size_t bytes, Pages pages) {
-        constexpr std::size_t page = std::size_t{2} << 20;
-        const bool large = pages == Pages::large && bytes >= page;
-        void* block = std::aligned_alloc(large ? page : alignment, bytes);
+        const bool large = pages == Pages::large;
+        void* block = std::aligned_alloc(large ? large_page : alignment, bytes);
         if (!block) throw std::bad_alloc();
 #if defined(MADV_HUGEPAGE)
-        if (large) madvise(block, bytes / page * page, MADV_HUGEPAGE);  // advice: it may fail
+        if (large) {  // advice: it may fail
+            madvise(block, bytes / large_page * large_page, MADV_HUGEPAGE);
+        }
 #endif
         return block;
     }
@@ -111,7 +114,7 @@ public:
     explicit Buffer(index n, Pages pages = Pages::small) : pages_(pages) {
         if (n <= 0) return;
         bytes_ = static_cast<std::size_t>(n) * sizeof(T);
-        data_ = static_cast<T*>(MemoryPool::instance().take(bytes_, pages));
+        data_ = static_cast<T*>(MemoryPool::instance().take(bytes_, pages_));
     }
     Buffer(Buffer&& other) noexcept { *this = std::move(other); }
     Buffer& operator=(Buffer&& other) noexcept {

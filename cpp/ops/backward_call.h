@@ -38,7 +38,8 @@ struct BackwardWorkspace {
         w_ih = Buffer<T>(terms * round_up(input, L), Pages::large);
         bias_sums = Buffer<T>(units * width);
         const index chunk_gates = units * ChunkLayout::padded(tokens * width, sizeof(T));
-        for (auto& buffer : dgates) buffer = Buffer<T>(chunk_gates);
+        for (index c = 0; c < smaller(2, schedule.chunks()); ++c)
+            dgates[c] = Buffer<T>(chunk_gates);
         if (plan.shape.recompute != Recompute::none && cell.keeps_gates) {
             gates = Buffer<T>(chunk_gates);
             forward_weights = make_packed_layer(table, cell, hidden, input);
