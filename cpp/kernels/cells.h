@@ -20,7 +20,6 @@ constexpr CellKernels<T> cell_kernels() {
                      {},
                      Cell::units * Cell::gates,
                      row_panels<T>(Cell::units * Cell::gates),
-                     takes_input<Cell>,
                      Cell::has_c,
                      Cell::keeps_gates,
                      forward_step<Cell, T>,

@@ -9,10 +9,6 @@
 namespace fastrnn {
 namespace {
 
-// Whether a step may make the input's product as well: where both fill the same slots.
-template <class Cell>
-constexpr bool takes_input = Cell::slots == Cell::gates;
-
 // Step: ForwardStep, or RecomputeStep, which wants the gates alone. Narrow: the registers that the
 // gates of a narrow register of units fill; 0: of whole ones. Panels: of weights, several for a
 // single row.
@@ -67,7 +63,7 @@ struct ForwardTile {
     // Where this step makes the input's product too: the biases and that.
     template <int MR>
     FASTRNN_INLINE bool with_input(index first, index t, Tile<T, MR, NV>& acc) const {
-        if constexpr (gates_alone || !takes_input<Cell>) {
+        if constexpr (gates_alone) {
             return false;
         } else {
             if (!s.x) return false;
@@ -83,7 +79,32 @@ struct ForwardTile {
                 return s.x_weight + (u - s.unit_begin) * Cell::gates * lanes<T> * s.inputs;
             };
             add_product<MR>(acc, a, s.inputs, weight_of(unit), weight_of(next_unit), t);
+            if constexpr (Cell::h_slot > Cell::x_slot) {
+                FASTRNN_UNROLL
+                for (int i = 0; i < MR; ++i) keep_input(acc[i], s.row[first + i]);
+                return Narrow == 0;
+            }
             return true;
+        }
+    }
+
+    // Where not all slots are both products': the accumulators of the input's become those of the
+    // recurrent one or, of a narrow register, what start() will load.
+    FASTRNN_INLINE void keep_input(Vec<T>* acc, index row) const {
+        constexpr int L = lanes<T>;
+        if constexpr (Narrow == 0) {
+            FASTRNN_UNROLL
+            for (int u = 0; u < Units; ++u) {
+                Cell::template carry_on<T>(acc + u * Cell::gates,
+                                           slots_of<Cell, T, T>(s.gates, unit + u, row, 0).at,
+                                           s.start ? s.start + (unit + u) * L : nullptr);
+            }
+        } else {
+            const index n = s.hidden % L;
+            T* const slots = slots_of<Cell, T, T>(s.gates, unit, row, n).at + Cell::x_slot * n;
+            FASTRNN_UNROLL
+            for (int j = 0; j < NV; ++j)
+                store_first(slots + j * L, acc[j], larger(0, smaller(L, Cell::gates * n - j * L)));
         }
     }
 

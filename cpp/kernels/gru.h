@@ -28,6 +28,14 @@ struct Gru {
         acc[2] = bias_q ? load(bias_q) : zero<T>();
     }
 
+    template <class T>
+    static FASTRNN_INLINE void carry_on(Vec<T>* acc, T* slot, const T* bias_q) {
+        store(slot, acc[0]);
+        acc[0] = acc[1];
+        acc[1] = acc[2];
+        acc[2] = bias_q ? load(bias_q) : zero<T>();
+    }
+
     template <class T, int rows>
     static FASTRNN_INLINE void forward(ForwardUnits<T, rows>& s, bool keep) {
         const auto r = sigmoid(s.acc[0]);

@@ -177,9 +177,8 @@ template <class T>
 struct CellKernels {
     int slots, gates, x_slot, h_slot;
     int x_gate[4], h_gate[4];
-    int panel;         // registers in a panel of either weight
-    int row_panels;    // that a single row takes at once
-    bool takes_input;  // whether `forward` may make the input's product: both fill the same slots
+    int panel;       // registers in a panel of either weight
+    int row_panels;  // that a single row takes at once
     bool has_c;
     bool keeps_gates;  // else the backward pass needs no more of a step than h_t
     void (*forward)(const ForwardStep<T>&);

@@ -208,7 +208,7 @@ private:
     bool takes_input(const Share& share) const {
         const index units = share.unit_end - share.unit_begin;
         const index bytes = units * cell_.gates * L_ * input_ * index{sizeof(T)};
-        return cell_.takes_input && share.row.size() > 1 && !shares_products_ &&
+        return share.row.size() > 1 && !shares_products_ &&
                (ahead_steps_ == 1 || bytes <= most_reread_bytes);
     }
 
