@@ -19,8 +19,14 @@ namespace fastrnn {
 
 // Large: of 2 MiB, where the system has them and the block comes to one. They cost more when they
 // are first touched, and pay where a block is read from end to end again and again: beyond some 8
-// MiB a processor's cache of page addresses is too small for it.
+// MiB a processor's cache of page addresses is too small for it. A block that is given back to the
+// system may leave the advice on its place in the heap, which does no harm.
 enum class Pages { small, large };
+#if defined(MADV_HUGEPAGE)
+constexpr bool has_large_pages = true;
+#else
+constexpr bool has_large_pages = false;
+#endif
 
 class MemoryPool {
 public:
@@ -45,7 +51,7 @@ public:
         return exact;
 #endif
         bytes = (bytes + 4095) / 4096 * 4096;
-        if (bytes < large_page) pages = Pages::small;
+        if (!has_large_pages || bytes < large_page) pages = Pages::small;
         {
             const std::lock_guard<std::mutex> lock(mutex_);
             std::size_t best = free_.size();

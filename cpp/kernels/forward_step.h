@@ -60,7 +60,8 @@ struct ForwardTile {
         }
     }
 
-    // Where this step makes the input's product too: the biases and that.
+    // Where this step makes the input's product too: that, from the biases on. True: the recurrent
+    // product goes on from acc; false: start() has to fill it.
     template <int MR>
     FASTRNN_INLINE bool with_input(index first, index t, Tile<T, MR, NV>& acc) const {
         if constexpr (gates_alone) {
@@ -81,7 +82,7 @@ struct ForwardTile {
             add_product<MR>(acc, a, s.inputs, weight_of(unit), weight_of(next_unit), t);
             if constexpr (Cell::h_slot > Cell::x_slot) {
                 FASTRNN_UNROLL
-                for (int i = 0; i < MR; ++i) keep_input(acc[i], s.row[first + i]);
+                for (int i = 0; i < MR; ++i) set_input_aside(acc[i], s.row[first + i]);
                 return Narrow == 0;
             }
             return true;
@@ -90,7 +91,7 @@ struct ForwardTile {
 
     // Where not all slots are both products': the accumulators of the input's become those of the
     // recurrent one or, of a narrow register, what start() will load.
-    FASTRNN_INLINE void keep_input(Vec<T>* acc, index row) const {
+    FASTRNN_INLINE void set_input_aside(Vec<T>* acc, index row) const {
         constexpr int L = lanes<T>;
         if constexpr (Narrow == 0) {
             FASTRNN_UNROLL

@@ -135,7 +135,7 @@ __attribute__((noinline)) void outer_by_column(const OuterArgs<T>& p, index from
     for (int j = 0; j < NV; ++j) {
         T* const c = outer_row(p, from + j * L);
         for (index n = 0; n < p.columns; n += L) {
-            Vec<T> square[L];
+            Vec<T> square[L];  // of the last one, what is beyond the columns is not stored
             FASTRNN_UNROLL
             for (int i = 0; i < L; ++i) square[i] = load(sums + ((n + i) * NV + j) * L);
             transpose<T>(square);
@@ -148,8 +148,8 @@ __attribute__((noinline)) void outer_by_column(const OuterArgs<T>& p, index from
 template <class T>
 void outer(const OuterArgs<T>& p) {
     constexpr int L = lanes<T>;
-    const bool whole = p.width_valid == p.width && p.width % L == 0;
-    if (whole && p.columns % L > 0) {
+    const bool whole_registers = p.width_valid == p.width && p.width % L == 0;
+    if (whole_registers && p.columns % L > 0) {
         for (index m = 0; m < p.m; m += 4 * L) {
             switch (smaller(4, (p.m - m) / L)) {
                 case 1:

@@ -83,7 +83,8 @@ struct OuterArgs {
 // equations.
 template <class T>
 struct ForwardStep {
-    // Sequence r: `inputs` elements from x + x_offset[r]. Null: the gates hold the input's part.
+    // Sequence r: `inputs` elements from x + x_offset[r]. Null: the gates hold the input's part;
+    // else they are room for what of it cannot wait in registers.
     const T* x = nullptr;
     const index* x_offset = nullptr;
     index inputs = 0;

@@ -203,8 +203,8 @@ private:
     }
 
     // Whether a step makes both products, the input's and the recurrent one: the first one's sums
-    // then wait in registers, not in memory. Made ahead, it reads its weights once for several
-    // steps, which counts where they come from far.
+    // then wait in registers, not in memory (of the GRU those that both share). Made ahead, it
+    // reads its weights once for several steps, which counts where they come from far.
     bool takes_input(const Share& share) const {
         const index units = share.unit_end - share.unit_begin;
         const index bytes = units * cell_.gates * L_ * input_ * index{sizeof(T)};
@@ -232,7 +232,7 @@ private:
         }
         a.h_prev = this->h_before(s, h_, a.h_prev_offset);
         a.h = h_.at(s), a.h_offset = h_.offset(s);
-        a.gates = gates_at(s, begin);
+        a.gates = gates_at(s, with_input ? s : begin);
         if (shares_products_) {
             a.input = {row_gates_.data(), row_stride_, 0, this->narrow_width_};
             a.input_row = token_row_.data() + schedule_.first_token[s];

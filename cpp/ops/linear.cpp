@@ -83,9 +83,11 @@ public:
           x_offset_(multiples(s_.input, s_.rows)),
           dout_offset_(multiples(s_.output, s_.rows)) {}
 
-    // What every task reads: x in panels, [panels][rows][panel].
-    void prepare(int threads) {
-        parts_ = smaller(panels_, larger(1, 4 * threads / blocks_));
+    // What every task reads: x in panels, [panels][rows][panel]. Each part packs its block of dout
+    // anew, so there are few where other tasks even out the load.
+    void prepare(int threads, bool others) {
+        const index tasks = 4 * threads;
+        parts_ = smaller(panels_, others ? larger(1, tasks / blocks_) : ceil_div(tasks, blocks_));
         x_ = Buffer<T>(s_.rows * panels_ * panel_);
         scratch_stride_ = smaller(s_.rows, terms_in_a_chain) * most_outer_rows;
         scratch_ = Buffer<T>(scratch_stride_ * threads);
@@ -205,7 +207,7 @@ void linear_backward(const LinearShape<T>& s, const T* dout, T* dx, T* dweight, 
     const double flops =
         2.0 * products * static_cast<double>(s.rows) * static_cast<double>(s.input * s.output);
     const int threads = threads_worth(flops, s.rows);
-    if (dweight) weight.prepare(threads);
+    if (dweight) weight.prepare(threads, dx != nullptr);
     if (dx) input.prepare();
     const index bias_tasks = dbias ? 1 : 0, weight_tasks = dweight ? weight.tasks() : 0;
     const index input_tasks = dx ? input.tasks() : 0;

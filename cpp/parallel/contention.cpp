@@ -47,20 +47,17 @@ void note_lost_time(int threads, LostTime::Duration took, LostTime::Duration los
         static_cast<double>(lost_meanwhile.count()) / static_cast<double>(seen.count());
     seen = lost_meanwhile = 0ns;
     if (share < processors_lost) return;
-    // Fewer threads that lose time too find every processor taken: then it stays at them.
-    const int more = is_beside_others() ? fewer.load(std::memory_order_relaxed) : 1;
-    fewer.store(std::max(more, static_cast<int>(std::lround(share))), std::memory_order_relaxed);
+    // One thread that loses time too finds every processor taken: then it stays alone.
+    const int least = threads == 1 ? fewer.load(std::memory_order_relaxed) : 1;
+    fewer.store(std::max(least, static_cast<int>(std::lround(share))), std::memory_order_relaxed);
     const auto until = now + time_with_fewer;
     fewer_until.store(until.time_since_epoch().count(), std::memory_order_relaxed);
 }
 
-bool is_beside_others() {
-    const auto until = fewer_until.load(std::memory_order_relaxed);
-    return until != 0 && LostTime::Clock::now().time_since_epoch().count() < until;
-}
-
 int threads_beside_others(int threads) {
-    if (threads == 1 || !fits(threads) || !is_beside_others()) return threads;
+    const auto until = fewer_until.load(std::memory_order_relaxed);
+    if (threads == 1 || until == 0 || !fits(threads)) return threads;
+    if (LostTime::Clock::now().time_since_epoch().count() >= until) return threads;
     return std::max(1, threads - fewer.load(std::memory_order_relaxed));
 }
 

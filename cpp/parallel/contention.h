@@ -37,10 +37,9 @@ private:
     const Duration processor_;
 };
 
-// What a team of `threads` saw: how long its call took, and what all its members lost. One thread
-// alone is of interest while there would be more without the others.
+// What a team of `threads` saw: how long its call took, and what all its members lost. One thread:
+// where the others are why there are no more.
 void note_lost_time(int threads, LostTime::Duration took, LostTime::Duration lost);
-bool is_beside_others();
 
 // `threads`, or fewer while others are busy.
 int threads_beside_others(int threads);

@@ -287,7 +287,7 @@ void run_region(int threads, double flops, const std::function<void(Team&)>& bod
         Team::Member member{watched, watched};
         FlushDenormals flush;
         Team team(0, 0, 1, 0, member, shared);
-        if (watched && is_beside_others()) {
+        if (watched && get_num_threads() > 1 && threads_at_hand() == 1) {
             const LostTime lost(start);
             body(team);
             note_lost_time(1, LostTime::Clock::now() - start,
