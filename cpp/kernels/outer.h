@@ -151,36 +151,11 @@ void outer(const OuterArgs<T>& p) {
     const bool whole_registers = p.width_valid == p.width && p.width % L == 0;
     if (whole_registers && p.columns % L > 0) {
         for (index m = 0; m < p.m; m += 4 * L) {
-            switch (smaller(4, (p.m - m) / L)) {
-                case 1:
-                    outer_by_column<T, 1>(p, m);
-                    break;
-                case 2:
-                    outer_by_column<T, 2>(p, m);
-                    break;
-                case 3:
-                    outer_by_column<T, 3>(p, m);
-                    break;
-                default:
-                    outer_by_column<T, 4>(p, m);
-                    break;
-            }
+            with_width(smaller(4, (p.m - m) / L),
+                       [&](auto width) { outer_by_column<T, decltype(width)::value>(p, m); });
         }
-        return;
-    }
-    switch (p.vectors) {
-        case 1:
-            outer_panel_at<T, 1>(p);
-            break;
-        case 2:
-            outer_panel_at<T, 2>(p);
-            break;
-        case 3:
-            outer_panel_at<T, 3>(p);
-            break;
-        default:
-            outer_panel_at<T, 4>(p);
-            break;
+    } else {
+        with_width(p.vectors, [&](auto width) { outer_panel_at<T, decltype(width)::value>(p); });
     }
 }
 

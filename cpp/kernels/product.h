@@ -19,6 +19,20 @@ constexpr int tile_rows(int nv) {
 }
 constexpr int product_panel = registers == 32 ? 4 : 2;
 
+// Calls body(Width<n>()): the number of registers in a panel, 1 to 4, which a tile has to know when
+// it is compiled.
+template <int n>
+struct Width {
+    static constexpr int value = n;
+};
+template <int least = 1, class Body>
+FASTRNN_INLINE void with_width(index n, const Body& body) {
+    if constexpr (least < 4) {
+        if (n > least) return with_width<least + 1>(n, body);
+    }
+    body(Width<least>());
+}
+
 template <class T, int MR, int NV>
 using Tile = Vec<T>[MR][NV];
 
@@ -263,20 +277,8 @@ void product(const ProductArgs<T>& p) {
             continue;
         }
         const index v = groups * together + (n - groups) * p.panel;
-        switch (smaller(p.panel, p.vectors - v)) {
-            case 1:
-                product_panel_at<T, 1>(p, v);
-                break;
-            case 2:
-                product_panel_at<T, 2>(p, v);
-                break;
-            case 3:
-                product_panel_at<T, 3>(p, v);
-                break;
-            default:
-                product_panel_at<T, 4>(p, v);
-                break;
-        }
+        with_width(smaller(p.panel, p.vectors - v),
+                   [&](auto width) { product_panel_at<T, decltype(width)::value>(p, v); });
     }
 }
 
