@@ -79,7 +79,11 @@ public:
         return std::free(block);
 #endif
         const std::lock_guard<std::mutex> lock(mutex_);
-        free_.push_back({block, bytes, pages});
+        try {
+            free_.push_back({block, bytes, pages});
+        } catch (const std::bad_alloc&) {  // destructors give
+            return std::free(block);
+        }
         kept_ += bytes;
         while (kept_ > most_kept) {  // the oldest first
             std::free(free_.front().data);

@@ -27,12 +27,14 @@ std::atomic<int> fewer{0};
 std::atomic<LostTime::Clock::rep> fewer_until{0};
 
 // Who asks for more threads than there are processors wants them to share.
-bool fits(int threads) {
-    static const int processors = omp_get_num_procs();
-    return threads <= processors;
-}
+bool fits(int threads) { return threads <= processors(); }
 
 }  // namespace
+
+int processors() {
+    static const int n = omp_get_num_procs();
+    return n;
+}
 
 void note_lost_time(int threads, LostTime::Duration took, LostTime::Duration lost) {
     const std::unique_lock<std::mutex> lock(notes, std::try_to_lock);

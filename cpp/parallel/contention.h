@@ -12,6 +12,9 @@
 
 namespace fastrnn {
 
+// That this process may use.
+int processors();
+
 // Calls of less work, some 0.2 ms on two processors, are not watched: to read a thread's processor
 // time twice takes 0.7 us.
 constexpr double flops_worth_watching = 5e7;

@@ -3,24 +3,16 @@
 #include <dlfcn.h>
 #include <omp.h>
 #include <pthread.h>
-#include <sched.h>
 
 #include <chrono>
 #include <cmath>
 #include <limits>
+#include <utility>
 #include <vector>
 
 #include "base/memory.h"
 #include "parallel/pace.h"
-
-#if defined(__linux__)
-#include <linux/futex.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-#endif
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
+#include "parallel/places.h"
 
 namespace fastrnn {
 namespace {
@@ -34,110 +26,6 @@ constexpr auto poll_interval = std::chrono::milliseconds(50);
 // So much work (some 5 microseconds) the threads must have each before another one brings more than
 // it costs.
 constexpr double flops_worth_a_thread = 5e5;
-
-// About 10 microseconds on current processors, the order of a barrier's natural spread.
-constexpr int spins_before_yielding = 256;
-
-// A yield that takes longer gave the processor to somebody else. For so many times as long we then
-// sleep instead, and yield once more to see whether they are still there. A sleeper comes late to
-// the next barrier, where the others have gone to sleep over it: among sleepers it never ends.
-constexpr auto a_neighbours_turn = std::chrono::microseconds(100);
-constexpr int turns_contended = 32;
-
-// Sleeps while `word` is `value`. The system favours who has slept over who has run, so on a
-// processor that others use too, a sleeper is back when it is woken; one that yielded waits for the
-// neighbour's whole turn.
-void sleep_while(std::atomic<int>& word, int value) {
-#if defined(__linux__)
-    syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, value, nullptr, nullptr, 0);
-#else
-    if (word.load() == value) sched_yield();
-#endif
-}
-void wake_all([[maybe_unused]] std::atomic<int>& word) {
-#if defined(__linux__)
-    syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, std::numeric_limits<int>::max(), nullptr, nullptr,
-            0);
-#endif
-}
-
-void pause() {
-#if defined(__x86_64__)
-    _mm_pause();
-#elif defined(__aarch64__)
-    // yield does nothing on cores without hardware threads, which most are: the spins would be over
-    // at once. isb takes about as long as x86's pause (oneTBB and Rust spin so too).
-    asm volatile("isb");
-#endif
-}
-
-int processors() {
-    static const int n = omp_get_num_procs();
-    return n;
-}
-
-// Flushes denormals while it lives.
-class FlushDenormals {
-public:
-#if defined(__x86_64__)
-    FlushDenormals() : saved_(_mm_getcsr()) {
-        _mm_setcsr(saved_ | 0x8040u);
-    }  // flush to zero, denormals are zero
-    ~FlushDenormals() { _mm_setcsr(saved_); }
-
-private:
-    const unsigned saved_;
-#elif defined(__aarch64__)
-    FlushDenormals() {
-        asm volatile("mrs %0, fpcr" : "=r"(saved_));
-        asm volatile("msr fpcr, %0" : : "r"(saved_ | (std::uint64_t{1} << 24)));
-    }
-    ~FlushDenormals() { asm volatile("msr fpcr, %0" : : "r"(saved_)); }
-
-private:
-    std::uint64_t saved_;
-#endif
-};
-
-// Where a team's members run. The system may wake a worker on its waker's own processor, and leave
-// both there for tenths of a second: they look busy, since they wait for each other in turn. Of
-// turns of 1,000 steps (GRU, H 256, two processors) after a pause a quarter to a half were up to
-// five times slower.
-class Places {
-public:
-    explicit Places(int size) : processor_(static_cast<std::size_t>(size)) {
-        for (auto& processor : processor_) processor.store(-1, std::memory_order_relaxed);
-    }
-    // Moves a member that finds another one on its processor to one where none was seen.
-    void take([[maybe_unused]] int rank) {
-#if defined(__linux__)
-        const int here = sched_getcpu();
-        if (here < 0) return;
-        bool shared = false;
-        for (const auto& other : processor_)
-            shared |= other.load(std::memory_order_relaxed) == here;
-        if (shared) move();
-        processor_[static_cast<std::size_t>(rank)].store(sched_getcpu(), std::memory_order_relaxed);
-#endif
-    }
-
-private:
-#if defined(__linux__)
-    void move() const {
-        cpu_set_t allowed;
-        if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
-        cpu_set_t free = allowed;
-        for (const auto& taken : processor_) {
-            const int processor = taken.load(std::memory_order_relaxed);
-            if (processor >= 0 && processor < CPU_SETSIZE) CPU_CLR(processor, &free);
-        }
-        if (CPU_COUNT(&free) == 0) return;
-        if (sched_setaffinity(0, sizeof free, &free) == 0)
-            sched_setaffinity(0, sizeof allowed, &allowed);
-    }
-#endif
-    std::vector<std::atomic<int>> processor_;  // of each member that has begun, else -1
-};
 
 // The workers of one calling thread, who fall asleep when there is nothing to do. A step of a
 // stream that comes once a millisecond (LSTM, H 192) would take 39 us on two threads, most of it to
@@ -221,36 +109,21 @@ int threads_worth(double flops, index pieces) {
     return threads_beside_others(static_cast<int>(n));
 }
 
-void Barrier::wait(int size, bool watched, Waiting& waiting) {
-    const int generation = generation_.load(std::memory_order_relaxed);
-    if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == size) {
-        arrived_.store(0, std::memory_order_relaxed);
-        generation_.store(generation + 1, std::memory_order_seq_cst);
-        if (sleepers_.load(std::memory_order_seq_cst) > 0) wake_all(generation_);
-        return;
+void Team::Shared::fail(std::exception_ptr thrown) {
+    if (failed.exchange(true)) return;
+    exception = std::move(thrown);
+    cancelled.store(true, std::memory_order_relaxed);
+    for (Barrier& barrier : barriers) barrier.break_up();
+}
+
+// No exception may leave the region.
+void Team::run(const std::function<void(Team&)>& body) {
+    try {
+        body(*this);
+    } catch (const Barrier::Broken&) {
+    } catch (...) {
+        shared_.fail(std::current_exception());
     }
-    const auto arrival = watched ? Clock::now() : Clock::time_point{};
-    const auto open = [&] { return generation_.load(std::memory_order_acquire) != generation; };
-    for (int spins = size > processors() ? spins_before_yielding : 0; !open(); ++spins) {
-        if (spins < spins_before_yielding) {
-            pause();
-            continue;
-        }
-        const auto start = Clock::now();
-        if (start.time_since_epoch().count() >= contended_until_.load(std::memory_order_relaxed)) {
-            sched_yield();
-            const auto now = Clock::now();
-            if (now - start < a_neighbours_turn) continue;
-            const auto until = now + turns_contended * (now - start);
-            contended_until_.store(until.time_since_epoch().count(), std::memory_order_relaxed);
-            continue;
-        }
-        sleepers_.fetch_add(1, std::memory_order_seq_cst);
-        sleep_while(generation_, generation);
-        sleepers_.fetch_sub(1, std::memory_order_seq_cst);
-        waiting.asleep += Clock::now() - start;
-    }
-    if (watched) waiting.in_all += Clock::now() - arrival;
 }
 
 LostTime::Duration Team::busy_time() const {
@@ -264,7 +137,9 @@ void Team::poll() {
     if (now - last_poll < poll_interval) return;
     last_poll = now;
     bool (*const ask)() = poll_function.load(std::memory_order_relaxed);
-    if (ask && !cancelled() && ask()) shared_.cancelled.store(true, std::memory_order_relaxed);
+    if (!ask || cancelled()) return;
+    const WithMode callers(member_.callers_mode);  // the caller's code may run meanwhile
+    if (ask()) shared_.cancelled.store(true, std::memory_order_relaxed);
 }
 
 Team::Range Team::split(index n, index grain, int part, int parts) {
@@ -283,9 +158,9 @@ void run_region(int threads, double flops, const std::function<void(Team&)>& bod
     if (watched) last_poll = start = LostTime::Clock::now();
     bool cancelled = false;
     if (threads <= 1) {
+        const WithMode flushing(FloatingMode::current().that_flushes());
         Team::Shared shared(1);
-        Team::Member member{watched, watched};
-        FlushDenormals flush;
+        Team::Member member{watched, watched, flushing.before()};
         Team team(0, 0, 1, 0, member, shared);
         if (watched && get_num_threads() > 1 && threads_at_hand() == 1) {
             const LostTime lost(start);
@@ -304,19 +179,20 @@ void run_region(int threads, double flops, const std::function<void(Team&)>& bod
         {
             const int size = omp_get_num_threads(), rank = omp_get_thread_num();
             places.take(rank);
-            Team::Member member{watched, watched && rank == 0};
-            FlushDenormals flush;
+            const WithMode flushing(FloatingMode::current().that_flushes());
+            Team::Member member{watched, watched && rank == 0, flushing.before()};
             Team team(0, rank, size, 0, member, shared);
             if (watched) {
                 const LostTime lost(start);
-                body(team);
+                team.run(body);
                 shared.lost.fetch_add(lost.until_now(member.waiting.asleep).count());
                 const double busy = static_cast<double>(member.busy.count());
                 shared.pace[static_cast<std::size_t>(rank)] = busy > 0 ? member.work / busy : 0;
             } else {
-                body(team);
+                team.run(body);
             }
         }
+        if (shared.exception) std::rethrow_exception(shared.exception);
         if (watched) {
             note_lost_time(threads, LostTime::Clock::now() - start,
                            LostTime::Duration(shared.lost.load()));

@@ -2,16 +2,20 @@
 //
 // run(n, flops, body) opens one parallel region; the body gets its Team and does everything inside:
 // splitting, barriers, tasks. Inside a region denormals are flushed; the caller's floating-point
-// mode is restored.
+// mode is restored. What a member's body throws (there may be no memory left) ends the region: the
+// others leave it at their next barrier, and run() throws it.
 #pragma once
 
 #include <atomic>
 #include <chrono>
+#include <exception>
 #include <functional>
 #include <vector>
 
 #include "base/types.h"
+#include "parallel/barrier.h"
 #include "parallel/contention.h"
+#include "parallel/floating_mode.h"
 
 namespace fastrnn {
 
@@ -38,24 +42,6 @@ constexpr double flops_worth_waking = 5e6;
 void set_awake_seconds(double seconds);
 double get_awake_seconds();
 const char* openmp_runtime();  // "libgomp" or LLVM's "libomp"
-
-// Sense-reversing: spins briefly, then yields; while the processor has others to run, it sleeps, so
-// that a neighbour costs its share and no more.
-class Barrier {
-public:
-    // What a member's waiting came to.
-    struct Waiting {
-        LostTime::Duration in_all{0}, asleep{0};
-    };
-    void wait(int size, bool watched, Waiting& waiting);  // for so many members
-
-private:
-    using Clock = std::chrono::steady_clock;
-    alignas(64) std::atomic<int> arrived_{0};
-    alignas(64) std::atomic<int> generation_{0};
-    std::atomic<int> sleepers_{0};
-    std::atomic<Clock::rep> contended_until_{0};
-};
 
 class Team {
 public:
@@ -100,15 +86,18 @@ private:
         Barrier& barrier(int depth, int first) {
             return barriers[static_cast<std::size_t>(depth * size + first)];
         }
-        static constexpr int cuts = 3;  // the whole team, its parts, and theirs
+        void fail(std::exception_ptr exception);  // by one member
+        static constexpr int cuts = 3;            // the whole team, its parts, and theirs
         const int size;
         std::vector<Barrier> barriers;  // [cuts][first member]
-        std::atomic<bool> cancelled{false};
+        std::atomic<bool> cancelled{false}, failed{false};
+        std::exception_ptr exception;                  // of the first that failed
         std::atomic<LostTime::Duration::rep> lost{0};  // by all members
         std::vector<double> pace;                      // of each member
     };
     struct Member {
-        bool watched, polls;  // long work; and the thread that called run() with it
+        const bool watched, polls;  // long work; and the thread that called run() with it
+        const FloatingMode callers_mode;
         Barrier::Waiting waiting{};
         double work = 0;  // done in `busy`
         LostTime::Duration busy{0};
@@ -120,6 +109,7 @@ private:
           depth_(depth),
           member_(member),
           shared_(shared) {}
+    void run(const std::function<void(Team&)>& body);
     const int first_, rank_, size_, depth_;  // `first_`: of its members, in the whole team
     Member& member_;
     Shared& shared_;
