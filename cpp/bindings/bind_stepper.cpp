@@ -43,7 +43,7 @@ private:
         };
         // To let others run meanwhile takes as long as a small step's product.
         auto lock = stepper.try_lock();
-        if (lock && stepper.brief()) {
+        if (lock && stepper.carrying() && stepper.brief()) {
             run();
         } else {
             const py::gil_scoped_release release;

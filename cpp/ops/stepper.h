@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <memory>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 #include "ops/forward_pass.h"
@@ -30,87 +31,106 @@ public:
     // x: [B, I], rows x_stride apart; h: [B, H], of the last layer. The state must be empty or have
     // B rows.
     void step(index batch, const T* x, index x_stride, T* h) {
-        if (batch != shape_.batch || !plan_) use(batch);
-        if (threads_ != threads_at_hand()) prepare();
+        if (!ready_ || batch != ready_->plan.shape.batch) use(batch);
+        Ready& r = *ready_;
+        if (r.threads != threads_at_hand()) prepare(r);
         for (index i = 0; i < batch; ++i)
-            std::copy_n(x + i * x_stride, shape_.input_size, x_.data() + i * shape_.input_size);
-        pass_[now_]->run();
-        std::copy_n(output_.data(), batch * shape_.hidden_size, h);
-        now_ = 1 - now_;
+            std::copy_n(x + i * x_stride, input_size(), r.x.data() + i * input_size());
+        r.pass[r.now]->run();
+        std::copy_n(r.output.data(), batch * hidden_size(), h);
+        r.now = 1 - r.now;
         carrying_ = true;
     }
 
     void forget() {
-        if (plan_) clear();
+        if (ready_) clear(*ready_);
+        carrying_ = false;
     }
     // h, c: [layers, B, H]
     void carry(index batch, const T* h, const T* c) {
         use(batch);
-        std::copy_n(h, state_size(), h_[now_].data());
-        if (has_c()) std::copy_n(c, state_size(), c_[now_].data());
+        Ready& r = *ready_;
+        std::copy_n(h, state_size(batch), r.h[r.now].data());
+        if (has_c()) std::copy_n(c, state_size(batch), r.c[r.now].data());
         carrying_ = true;
     }
-    std::vector<T> h() const { return copy_of(h_[now_]); }
-    std::vector<T> c() const { return copy_of(c_[now_]); }
 
+    // Whether there is a state; only then may the others be asked.
     bool carrying() const { return carrying_; }
-    index batch() const { return shape_.batch; }  // of the state
-    // Whether there is a state, and a step from it takes no longer than some 10 us.
-    bool brief() const { return carrying_ && pass_[now_]->work() < 1e6; }
+    index batch() const { return ready_->plan.shape.batch; }
+    std::vector<T> h() const { return copy_of(ready_->h[ready_->now]); }
+    std::vector<T> c() const { return copy_of(ready_->c[ready_->now]); }
+    // Whether a step from here takes no longer than some 10 us.
+    bool brief() const { return ready_->pass[ready_->now]->work() < 1e6; }
 
     // These never change.
-    bool has_c() const { return shape_.cell == Cell::lstm; }
+    bool has_c() const {
+        return kernel_table<T>(weights_.kernels).cell[static_cast<int>(shape_.cell)].has_c;
+    }
     index input_size() const { return shape_.input_size; }
     index hidden_size() const { return shape_.hidden_size; }
     index layers() const { return shape_.layers; }
 
 private:
+    // What steps of one batch size need, the state among it.
+    struct Ready {
+        explicit Ready(const RecurrentShape& shape) : plan(shape, nullptr) {}
+        const Plan plan;
+        Buffer<T> x, output;
+        Buffer<T> h[2], c[2];  // [layers, B, H], in turn
+        std::unique_ptr<ForwardPass<T>> pass[2];
+        int threads = 0;
+        int now = 0;
+    };
+
+    // Without memory for all of it, what there was stays as it is.
     void use(index batch) {
-        shape_.batch = batch;
-        plan_ = std::make_unique<Plan>(shape_, nullptr);
-        x_ = Buffer<T>(batch * shape_.input_size);
-        output_ = Buffer<T>(batch * shape_.hidden_size);
+        RecurrentShape shape = shape_;
+        shape.batch = batch;
+        auto r = std::make_unique<Ready>(shape);
+        r->x = Buffer<T>(batch * input_size());
+        r->output = Buffer<T>(batch * hidden_size());
         for (int i = 0; i < 2; ++i) {
-            h_[i] = Buffer<T>(state_size());
-            if (has_c()) c_[i] = Buffer<T>(state_size());
+            r->h[i] = Buffer<T>(state_size(batch));
+            if (has_c()) r->c[i] = Buffer<T>(state_size(batch));
         }
-        clear();
-        prepare();
+        clear(*r);
+        prepare(*r);
+        ready_ = std::move(r);
+        carrying_ = false;
     }
 
     // One pass for each turn, from one state to the other.
-    void prepare() {
-        threads_ = threads_at_hand();
+    void prepare(Ready& r) const {
+        const int threads = threads_at_hand();
         ForwardCall<T> call;
-        call.x = {x_.data(), 0, shape_.input_size};
+        call.x = {r.x.data(), 0, input_size()};
         call.packed = &weights_;
-        call.output = {output_.data(), 0, shape_.hidden_size};
+        call.output = {r.output.data(), 0, hidden_size()};
+        std::unique_ptr<ForwardPass<T>> pass[2];
         for (int from : {0, 1}) {
-            call.h0 = h_[from].data(), call.hn = h_[1 - from].data();
-            call.c0 = c_[from].data(), call.cn = c_[1 - from].data();
+            call.h0 = r.h[from].data(), call.hn = r.h[1 - from].data();
+            call.c0 = r.c[from].data(), call.cn = r.c[1 - from].data();
             call.turn = from;
-            pass_[from] = std::make_unique<ForwardPass<T>>(*plan_, call);
+            pass[from] = std::make_unique<ForwardPass<T>>(r.plan, call);
         }
+        std::swap(r.pass, pass);
+        r.threads = threads;
     }
 
-    void clear() {
-        std::fill_n(h_[now_].data(), state_size(), T(0));
-        if (has_c()) std::fill_n(c_[now_].data(), state_size(), T(0));
-        carrying_ = false;
+    void clear(Ready& r) const {
+        const index size = state_size(r.plan.shape.batch);
+        std::fill_n(r.h[r.now].data(), size, T(0));
+        if (has_c()) std::fill_n(r.c[r.now].data(), size, T(0));
     }
     std::vector<T> copy_of(const Buffer<T>& state) const {
-        return {state.data(), state.data() + state_size()};
+        return {state.data(), state.data() + state_size(batch())};
     }
-    index state_size() const { return shape_.layers * shape_.batch * shape_.hidden_size; }
+    index state_size(index batch) const { return shape_.layers * batch * shape_.hidden_size; }
 
-    RecurrentShape shape_;
+    RecurrentShape shape_;  // of any batch size
     const PackedStack<T>& weights_;
-    std::unique_ptr<Plan> plan_;
-    Buffer<T> x_, output_;
-    Buffer<T> h_[2], c_[2];  // [layers, B, H], in turn
-    std::unique_ptr<ForwardPass<T>> pass_[2];
-    int threads_ = 0;
-    int now_ = 0;
+    std::unique_ptr<Ready> ready_;
     bool carrying_ = false;
     std::mutex mutex_;
 };
