@@ -20,6 +20,41 @@ def test_any_arguments_end_in_a_result_or_an_exception():
     assert "survived" in process.stdout
 
 
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0), (0, 0)])
+def test_a_linear_map_without_rows_or_columns_is_refused(shape):
+    rows, columns = shape
+    x, weight, out = ones(5, columns), ones(*shape), ones(5, rows)
+    with pytest.raises(ValueError, match="weight: expected one row and one column or more, got"):
+        _core.linear_forward(x, weight, None, out)
+    with pytest.raises(ValueError, match="weight: expected one row and one column or more, got"):
+        _core.linear_backward(x, weight, out, x, weight, None)
+
+
+class Copies:
+    """A sequence whose items nobody keeps."""
+
+    def __init__(self, items):
+        self.items = items
+
+    def __len__(self):
+        return len(self.items)
+
+    def __getitem__(self, i):
+        return self.items[i].copy()
+
+
+def test_arrays_that_only_a_sequence_made_live_through_the_call():
+    plan = _core.Plan("rnn_tanh", False, 2, 3, 40, 50, 1, 1, None, 0.0, 0, False)
+    weights = [ones(50, 40), ones(50, 50), ones(50), ones(50)]
+    outputs = []
+    for given in (weights, Copies(weights)):
+        output, hn = ones(2, 3, 50), ones(1, 3, 50)
+        _core.recurrent_forward(plan, ones(2, 3, 40), given, None, None, output, hn, None, None)
+        outputs.append(output)
+    np.testing.assert_array_equal(*outputs)
+    assert _core.global_norm(Copies([ones(300, 300)])) == pytest.approx(300)
+
+
 def frozen(*shape):
     array = np.zeros(shape, np.float32)
     array.flags.writeable = False

@@ -67,6 +67,17 @@ def test_an_activation_of_huge_numbers_is_finite_and_of_nan_is_nan(name, dtype, 
     assert np.isnan(ops.activation_forward(name, np.array([[np.nan, 1]], dtype))[0, 0])
 
 
+def test_the_exponential_function_goes_on_to_infinity_and_to_zero(dtype, isa):
+    most = np.log(np.finfo(dtype).max)
+    x = np.array([[most - 0.2, most, most + 0.5, 1e4, np.inf, 1 - most, -1e4, -np.inf]], dtype)
+    with np.errstate(over="ignore"):
+        expected = np.exp(np.float64(x)).astype(dtype)
+    y = ops.activation_forward("exponential", x)
+    # x is rounded: half an ulp of it, 4 (float64: 32) times that of 1, is so much of the result
+    np.testing.assert_allclose(y, expected, rtol=2048 * U[dtype], atol=np.finfo(dtype).tiny)
+    assert np.isnan(ops.activation_forward("exponential", np.array([[np.nan]], dtype))).all()
+
+
 def test_the_tail_of_gelu_is_relatively_accurate(dtype, isa):
     x = np.linspace(-6, -1, 1001).astype(dtype)[None]
     expected, _ = reference.activation("gelu", np.float64(x), np.ones(x.shape))
@@ -204,6 +215,15 @@ def test_a_step_differs_if_any_feature_does(dtype):
 def test_a_mask_that_does_not_fit_is_refused(call, error, words):
     with pytest.raises(error, match=words):
         call()
+
+
+@pytest.mark.parametrize("dtype", [object, [("a", object)], [("a", float), ("b", "O", 2)]])
+def test_steps_that_refer_to_objects_are_refused(dtype):
+    x = np.zeros((2, 3, 4), dtype)
+    with pytest.raises(TypeError, match="x: expected a dtype without objects, got"):
+        ops.gather_steps(x, np.ones((2, 3), bool), 3)
+    with pytest.raises(TypeError, match="x: expected a dtype without objects, got"):
+        ops.scatter_steps(x, np.ones((2, 3), bool))
 
 
 # ---- pooling and merging -------------------------------------------------------------------------

@@ -308,6 +308,24 @@ def test_the_callers_floating_point_mode_is_unchanged(cell, threads):
     assert (subnormal * 0.5 > 0).all()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no interval timer")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_signals_handler_runs_in_the_callers_floating_point_mode(threads):
+    code = INTERRUPT.replace("THREADS", str(threads)) + """
+seen = []
+
+def handler(*_):
+    seen.append(5e-324 * len(weights) / len(weights))
+    raise KeyboardInterrupt
+
+signal.signal(signal.SIGALRM, handler)
+assert interrupted(forward), "forward was not interrupted"
+assert seen == [5e-324], seen
+print("done")
+"""  # fmt: skip
+    assert output_of(code) == "done"
+
+
 def test_subnormal_numbers_are_flushed_inside_a_kernel(isa):
     """A subnormal input times a huge weight would otherwise give 1e-4."""
     weights = {"weight_ih_l0": np.full((40, 3), 1e306), "weight_hh_l0": np.zeros((40, 40))}

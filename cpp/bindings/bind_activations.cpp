@@ -12,7 +12,9 @@ Activation activation_named(const std::string& name) {
     for (int i = 0; i < activation_count; ++i) {
         if (name == names[i]) return static_cast<Activation>(i);
     }
-    throw py::value_error("activation: there is none named \"" + name + "\"");
+    std::string known;
+    for (const char* const one : names) known += (known.empty() ? "" : ", ") + std::string(one);
+    throw py::value_error("activation: expected one of " + known + ", got \"" + name + "\"");
 }
 
 std::vector<index> shape_of(const py::object& object, const char* name) {

@@ -11,16 +11,20 @@ std::pair<py::object, py::object> gradient_and_ids(const py::object& item) {
     const bool pair = py::isinstance<py::tuple>(item) && py::len(item) == 2;
     const py::object gradient = pair ? py::object(item[py::int_(1)]) : item;
     if (!py::isinstance<py::array>(gradient))
-        throw py::type_error("grads: expected numpy.ndarrays");
+        throw py::type_error("grads: expected numpy.ndarrays, got " +
+                             std::string(py::str(py::type::of(gradient))));
     return {gradient, pair ? py::object(item[py::int_(0)]) : py::none()};
 }
 
+// Tuples, which keep the arrays alive as sequences of the caller's may not.
+using Slots = std::vector<std::pair<const char*, py::tuple>>;
+
 // Every parameter with its gradient and its slots; a list of slots that is empty stands for nulls.
 template <class T>
-std::vector<Parameter<T>> parameters(const py::sequence& values, const py::sequence& gradients,
-                                     const std::vector<std::pair<const char*, py::list>>& slots) {
+std::vector<Parameter<T>> parameters(const py::tuple& values, const py::tuple& gradients,
+                                     const Slots& slots) {
     std::vector<Parameter<T>> all;
-    const auto array_of = [&](const py::sequence& list, const char* name, std::size_t i,
+    const auto array_of = [&](const py::tuple& list, const char* name, std::size_t i,
                               const std::vector<index>& shape) -> T* {
         if (list.size() == 0) return nullptr;
         const py::object item = list[i];
@@ -48,7 +52,7 @@ std::vector<Parameter<T>> parameters(const py::sequence& values, const py::seque
     return all;
 }
 
-void check_length(const py::sequence& list, const char* name, std::size_t expected,
+void check_length(const py::tuple& list, const char* name, std::size_t expected,
                   bool may_be_empty) {
     if (list.size() == expected || (may_be_empty && list.size() == 0)) return;
     throw py::value_error(std::string(name) + ": expected " + std::to_string(expected) +
@@ -70,8 +74,7 @@ Clipping clipping_of(double scale, const std::string& clip, double limit) {
 
 // Calls body(T(), all parameters) with the gradients' type, unless there are none.
 template <class Body>
-void update(const py::sequence& params, const py::sequence& grads,
-            const std::vector<std::pair<const char*, py::list>>& slots, int required_slots,
+void update(const py::tuple& params, const py::tuple& grads, const Slots& slots, int required_slots,
             const Body& body) {
     check_length(params, "params", grads.size(), false);
     for (std::size_t s = 0; s < slots.size(); ++s) {
@@ -131,8 +134,9 @@ void py_rmsprop(const py::sequence& params, const py::sequence& grads, const py:
 
 double py_global_norm(const py::sequence& arrays) {
     if (arrays.size() == 0) return 0;
-    return by_type(gradient_and_ids(arrays[0]).first, "arrays", [&](auto zero) {
-        const auto all = parameters<decltype(zero)>(py::list(), arrays, {});
+    const py::tuple kept(arrays);
+    return by_type(gradient_and_ids(kept[0]).first, "arrays", [&](auto zero) {
+        const auto all = parameters<decltype(zero)>(py::tuple(), kept, {});
         const py::gil_scoped_release release;
         return global_norm(all);
     });

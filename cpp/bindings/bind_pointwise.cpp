@@ -9,6 +9,10 @@ template <class T>
 LinearShape<T> linear_shape(const py::object& x, const py::object& weight) {
     const index rows = rows_of(x, "x", 0, 2), input = rows_of(x, "x", 1, 2),
                 output = rows_of(weight, "weight", 0, 2);
+    if (input < 1 || output < 1) {
+        throw py::value_error("weight: expected one row and one column or more, got shape " +
+                              shape_text({output, input}));
+    }
     return {rows, input, output, contiguous<const T>(x, "x", {rows, input}),
             contiguous<const T>(weight, "weight", {output, input})};
 }

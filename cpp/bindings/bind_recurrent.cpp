@@ -12,10 +12,11 @@ struct PyPlan {
     bool double_precision;
     std::uint64_t number;  // no two plans of a process have the same
 
-    index gates() const {
-        return plan.shape.cell == Cell::lstm ? 4 : plan.shape.cell == Cell::gru ? 3 : 1;
+    index gates() const { return cell().gates; }
+    bool has_c() const { return cell().has_c; }
+    const CellKernels<float>& cell() const {
+        return kernel_table<float>(current_kernels()).cell[static_cast<int>(plan.shape.cell)];
     }
-    bool has_c() const { return plan.shape.cell == Cell::lstm; }
     index cache_bytes() const {
         if (double_precision) return Cache<double>(plan, current_kernels()).bytes;
         return Cache<float>(plan, current_kernels()).bytes;
@@ -81,17 +82,22 @@ std::unique_ptr<PyPlan> make_plan(const std::string& cell, bool double_precision
     at_least("num_layers", s.layers = layers, 1);
     s.directions = directions;
     if (directions != 1 && directions != 2)
-        throw py::value_error("num_directions: expected 1 or 2");
-    if (!(dropout >= 0 && dropout <= 1)) throw py::value_error("dropout: expected a probability");
-    if (!(input_dropout >= 0 && input_dropout <= 1))
-        throw py::value_error("input_dropout: expected a probability");
+        throw py::value_error("num_directions: expected 1 or 2, got " + std::to_string(directions));
+    const auto probability = [](const char* name, double value) {
+        if (!(value >= 0 && value <= 1)) {
+            throw py::value_error(std::string(name) + ": expected 0 .. 1, got " +
+                                  std::to_string(value));
+        }
+    };
+    probability("dropout", dropout), probability("input_dropout", input_dropout);
     s.dropout = dropout, s.input_dropout = input_dropout, s.seed = seed, s.training = training;
     s.recompute = recompute_named(recompute);
     // Of a segment: which of `total_steps` steps these are.
     if (total_steps < 0) total_steps = steps;
     if (first_step < 0 || steps > total_steps || first_step > total_steps - steps) {
         throw py::value_error("first_step: expected a segment of " + std::to_string(total_steps) +
-                              " steps");
+                              " steps, got " + std::to_string(steps) + " from step " +
+                              std::to_string(first_step) + " on");
     }
     s.first_step = first_step;
     const auto* l = optional<const std::int64_t>(lengths, "lengths", {batch});
@@ -113,9 +119,9 @@ std::unique_ptr<PyPlan> make_plan(const std::string& cell, bool double_precision
 }
 
 // Four arrays per layer and direction: weight_ih, weight_hh, bias_ih, bias_hh. T const: to be read;
-// else gradients.
+// else gradients. A tuple, which keeps the arrays alive as a sequence of the caller's may not.
 template <class T>
-std::vector<LayerWeights<T>> layer_weights(const PyPlan& p, const py::sequence& arrays,
+std::vector<LayerWeights<T>> layer_weights(const PyPlan& p, const py::tuple& arrays,
                                            const char* name) {
     const RecurrentShape& s = p.plan.shape;
     const index count = s.layers * s.directions, rows = p.gates() * s.hidden_size;
@@ -200,7 +206,8 @@ auto by_plan(const PyPlan& p, const Body& body) {
 std::unique_ptr<PyPackedWeights> py_pack_weights(const PyPlan& p, const py::sequence& weights) {
     return by_plan(p, [&](auto zero) {
         using T = decltype(zero);
-        const auto w = layer_weights<const T>(p, weights, "weights");
+        const py::tuple kept(weights);
+        const auto w = layer_weights<const T>(p, kept, "weights");
         const RecurrentShape& s = p.plan.shape;
         const py::gil_scoped_release release;
         return std::unique_ptr<PyPackedWeights>(new PyPackedWeights{pack_stack<T>(p.plan, w), s});
@@ -216,6 +223,7 @@ std::unique_ptr<PyCache> py_forward(const PyPlan& p, const py::object& x, const 
         using T = decltype(zero);
         const RecurrentShape& s = p.plan.shape;
         ForwardCall<T> call;
+        py::tuple kept;
         if (py::isinstance<PyPackedWeights>(weights)) {
             const auto& packed = weights.cast<const PyPackedWeights&>();
             call.packed = std::get_if<PackedStack<T>>(&packed.stack);
@@ -223,7 +231,8 @@ std::unique_ptr<PyCache> py_forward(const PyPlan& p, const py::object& x, const 
                 throw py::value_error("weights: were packed for another plan");
             }
         } else {
-            call.weights = layer_weights<const T>(p, weights.cast<py::sequence>(), "weights");
+            kept = weights.cast<py::sequence>();
+            call.weights = layer_weights<const T>(p, kept, "weights");
         }
         call.x_rows = row_index(p, x, x_rows);
         call.x = call.x_rows ? table_of<const T>(p, x, "x", call.x_rows.rows)
@@ -269,7 +278,8 @@ void py_backward(const PyPlan& p, const PyCache& cache, const py::object& x,
         call.x = call.x_rows ? table_of<const T>(p, x, "x", call.x_rows.rows)
                              : sequence<const T>(p, x, "x", p.input());
         required(call.x.data, "x");
-        call.weights = layer_weights<const T>(p, weights, "weights");
+        const py::tuple kept(weights), kept_gradients(dweights);
+        call.weights = layer_weights<const T>(p, kept, "weights");
         call.h0 = optional<const T>(h0, "h0", p.state());
         call.c0 = optional<const T>(c0, "c0", p.state());
         call.output = sequence<const T>(p, output, "output", p.output());
@@ -282,7 +292,7 @@ void py_backward(const PyPlan& p, const PyCache& cache, const py::object& x,
                                                : sequence<T>(p, dx, "dx", p.input());
         call.dh0 = optional<T>(dh0, "dh0", p.state());
         call.dc0 = optional<T>(dc0, "dc0", p.state());
-        call.dweights = layer_weights<T>(p, dweights, "dweights");
+        call.dweights = layer_weights<T>(p, kept_gradients, "dweights");
         call.accumulate = accumulate;
         if (!p.has_c() && (call.c0 || call.dcn || call.dcells.data || call.dc0)) {
             throw py::value_error("c0, dcn, dcells, dc0: only the LSTM has cell states");

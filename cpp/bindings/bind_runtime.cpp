@@ -31,8 +31,10 @@ void bind_runtime(py::module_& m) {
     m.def("get_awake_seconds", &get_awake_seconds);
     m.def("note_paces", &note_paces);  // for tests: what a team on uneven processors would note
     m.def("fma_peak", [](bool double_precision, int num_threads, double seconds) {
-        if (num_threads < 1 || num_threads > 4096)
-            throw py::value_error("num_threads: expected 1 .. 4096");
+        if (num_threads < 1 || num_threads > 4096) {
+            throw py::value_error("num_threads: expected 1 .. 4096, got " +
+                                  std::to_string(num_threads));
+        }
         const py::gil_scoped_release release;
         return double_precision ? fma_peak<double>(num_threads, seconds)
                                 : fma_peak<float>(num_threads, seconds);

@@ -62,10 +62,12 @@ void check_longest(const Mask& mask, index steps) {
     }
 }
 
-// [rows, steps, width] of any type without references, the last axis contiguous.
+// [rows, steps, width] of any type without references to objects, the last axis contiguous.
 StepArray steps_of(const py::array& a, const char* name) {
-    if (a.dtype().kind() == 'O')
-        throw py::type_error(std::string(name) + ": expected numbers, got objects");
+    if (a.dtype().attr("hasobject").cast<bool>()) {
+        throw py::type_error(std::string(name) + ": expected a dtype without objects, got " +
+                             std::string(py::str(a.dtype())));
+    }
     if (a.size() > 0 && a.shape(2) > 1 && a.strides(2) != a.itemsize())
         throw py::value_error(std::string(name) + ": expected a contiguous last axis");
     return {static_cast<const char*>(a.data()), a.strides(0), a.strides(1),
@@ -76,7 +78,10 @@ char* output_like(const py::object& object, const py::array& x, index rows, inde
     py::array out = array_of(object, "out", 3);
     if (!out.dtype().equal(x.dtype()) || out.shape(0) != rows ||
         (steps >= 0 && out.shape(1) != steps) || out.shape(2) != x.shape(2)) {
-        throw py::value_error("out: expected the type, the rows and the width of x");
+        throw py::value_error("out: expected dtype " + std::string(py::str(x.dtype())) + " and " +
+                              std::to_string(rows) + " rows of width " +
+                              std::to_string(x.shape(2)) + ", got " +
+                              std::string(py::str(out.dtype())) + " of shape " + shape_text(out));
     }
     if (!out.writeable() || !(out.flags() & py::array::c_style))
         throw py::value_error("out: expected a writeable C-contiguous array");
@@ -98,8 +103,10 @@ void py_scatter_steps(const py::object& mask, const py::object& x, bool repeat,
                       const py::object& out) {
     const py::array from = array_of(x, "x", 3);
     const Mask m = mask_of(mask);
-    if (from.shape(0) != m.rows)
-        throw py::value_error("x: expected " + std::to_string(m.rows) + " rows");
+    if (from.shape(0) != m.rows) {
+        throw py::value_error("x: expected " + std::to_string(m.rows) + " rows, got " +
+                              std::to_string(from.shape(0)));
+    }
     check_longest(m, from.shape(1));
     const StepArray steps = steps_of(from, "x");
     index out_steps = m.steps;
@@ -179,8 +186,10 @@ void py_pool_backward(const std::string& pooling, const py::object& dout, const 
         const auto* places = optional<const std::int32_t>(place, "place", {rows, width});
         if (p == Pooling::max) required(places, "place");
         for (index i = 0; places && i < rows * width; ++i) {
-            if (places[i] < -1 || places[i] >= steps)
-                throw py::index_error("place: expected -1 .. " + std::to_string(steps - 1));
+            if (places[i] < -1 || places[i] >= steps) {
+                throw py::index_error("place: expected -1 .. " + std::to_string(steps - 1) +
+                                      ", got " + std::to_string(places[i]));
+            }
         }
         const py::gil_scoped_release release;
         pool_backward(p, m, from, places, width, to);

@@ -1,5 +1,18 @@
+#include <atomic>
+
 #include "bindings/arrays.h"
 #include "parallel/team.h"
+
+namespace {
+
+std::atomic<unsigned long> main_thread{0};
+
+void note_main_thread() {
+    const auto threading = pybind11::module_::import("threading");
+    main_thread.store(threading.attr("main_thread")().attr("ident").cast<unsigned long>());
+}
+
+}  // namespace
 
 // FASTRNN_VERSION comes from pyproject.toml by way of CMake.
 PYBIND11_MODULE(_core, m) {
@@ -15,8 +28,12 @@ PYBIND11_MODULE(_core, m) {
     fastrnn::bind_steps(m);
 
     // A long call answers Ctrl-C: the poll runs Python's signal handlers, and their exception ends
-    // the call.
+    // the call. Only the main thread runs them; others need not wait for the interpreter's lock.
+    note_main_thread();
+    py::module_::import("os").attr("register_at_fork")(py::arg("after_in_child") =
+                                                           py::cpp_function(&note_main_thread));
     fastrnn::set_poll([] {
+        if (PyThread_get_thread_ident() != main_thread.load()) return false;
         const py::gil_scoped_acquire gil;
         return PyErr_CheckSignals() != 0;
     });

@@ -113,7 +113,10 @@ struct ExponentialArray {
     static constexpr bool from_input = false;
     template <class T>
     static FASTRNN_INLINE Vec<T> forward(Vec<T> x) {
-        return exp<T>(x);
+        // Where exp saturates, the square of half the way is infinite or zero.
+        const Vec<T> half = exp<T>(x * broadcast_to<T>(0.5));
+        const Vec<T> most = broadcast(ExpConstants<T>::exp_most);
+        return magnitude<T>(x) > most ? half * half : exp<T>(x);
     }
     template <class T>
     static FASTRNN_INLINE Vec<T> gradient(Vec<T> y) {

@@ -12,8 +12,8 @@ namespace fastrnn {
 // which.
 template <class T>
 struct Parameter {
-    ParameterSlice<T> all;
-    index size;  // of the parameter
+    ParameterSlice<T> all{};
+    index size = 0;  // of the parameter
     const std::int64_t* row = nullptr;
     index rows = 0, width = 0;
 };
