@@ -4,11 +4,6 @@
 namespace fastrnn {
 namespace {
 
-// Elements of an inner layer's output.
-index inner_size(const RecurrentShape& shape) {
-    return shape.steps * shape.batch * shape.directions * shape.hidden_size;
-}
-
 // What dropout makes is as soon made again as read.
 bool keeps_dropped(const RecurrentShape& shape) {
     return shape.drops() && shape.recompute == Recompute::none;
@@ -36,9 +31,9 @@ ForwardPass<T>::ForwardPass(const Plan& plan, const ForwardCall<T>& call)
     }
     if (!shape.training) {
         for (index i = 0; i < smaller(2, shape.layers - 1); ++i)
-            between_.emplace_back(inner_size(shape));
+            between_.emplace_back(shape.outputs());
     } else if (shape.drops() && cache_->layer_dropped.empty()) {
-        dropped_.emplace_back(inner_size(shape));
+        dropped_.emplace_back(shape.outputs());
     }
     for (index d = 0; d < D && shape.drops_input() && cache_->input_dropped.empty(); ++d)
         inputs_.emplace_back(shape.inputs());
@@ -100,27 +95,10 @@ void ForwardPass<T>::run() {
                     team.barrier();
                 }
             }
-            if (sharing_.apart && team.size() % 2 == 0) {
-                Team half = team.part(2);
-                run_direction(half, layer * D + team.rank() / half.size());
-            } else {
-                for (index d = 0; d < D; ++d) run_direction(team, layer * D + d);
-            }
+            for_directions(team, sharing_, D,
+                           [&](Team& part, index d) { run_direction(part, layer * D + d); });
         }
     });
-}
-
-template <class T>
-Tensor3<T> ForwardPass<T>::inner(const std::vector<Buffer<T>>& buffers, index layer) const {
-    const index width = plan_.shape.directions * plan_.shape.hidden_size;
-    const std::size_t place = static_cast<std::size_t>(layer) % buffers.size();
-    return {buffers[place].data(), plan_.shape.batch * width, width};
-}
-
-template <class T>
-Tensor3<T> ForwardPass<T>::input_of(index direction) const {
-    const auto& buffers = inputs_.empty() ? cache_->input_dropped : inputs_;
-    return whole_input(plan_.shape, buffers[static_cast<std::size_t>(direction)]);
 }
 
 template <class T>
@@ -172,7 +150,7 @@ Cache<T>::Cache(const Plan& plan, const Kernels& k) : kernels(k) {
     }
     const index each = gates_layout.total + c_layout.total + checkpoints;
     const index elements = shape.layers * shape.directions * each +
-                           (shape.layers - 1) * inner_size(shape) * (keeps_dropped(shape) ? 2 : 1) +
+                           (shape.layers - 1) * shape.outputs() * (keeps_dropped(shape) ? 2 : 1) +
                            (keeps_dropped_input(shape) ? shape.directions * shape.inputs() : 0);
     bytes = elements * static_cast<index>(sizeof(T));
 }
@@ -184,8 +162,8 @@ void Cache<T>::allocate(const RecurrentShape& shape) {
         c.emplace_back(c_layout.total + checkpoints);
     }
     for (index i = 0; i < shape.layers - 1; ++i) {
-        layer_output.emplace_back(inner_size(shape));
-        if (keeps_dropped(shape)) layer_dropped.emplace_back(inner_size(shape));
+        layer_output.emplace_back(shape.outputs());
+        if (keeps_dropped(shape)) layer_dropped.emplace_back(shape.outputs());
     }
     for (index d = 0; d < shape.directions && keeps_dropped_input(shape); ++d)
         input_dropped.emplace_back(shape.inputs());

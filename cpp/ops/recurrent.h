@@ -1,5 +1,5 @@
 // Stacks of recurrent layers: what the bindings call. The stacks are in forward.cpp and
-// backward.cpp; the time loops, once for all cells and ways of sharing the work, in
+// backward_pass.h; the time loops, once for all cells and ways of sharing the work, in
 // direction_forward.h and direction_backward.h.
 #pragma once
 
@@ -31,7 +31,8 @@ struct RecurrentShape {
 
     bool drops() const { return training && dropout > 0 && layers > 1; }
     bool drops_input() const { return training && input_dropout > 0; }
-    index inputs() const { return steps * batch * input_size; }
+    index inputs() const { return steps * batch * input_size; }                 // elements
+    index outputs() const { return steps * batch * directions * hidden_size; }  // of a layer
     index layer_input(index layer) const {
         return layer == 0 ? input_size : directions * hidden_size;
     }
