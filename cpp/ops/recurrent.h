@@ -1,4 +1,4 @@
-// Stacks of recurrent layers: what the bindings call. The stacks are in forward.cpp and
+// Stacks of recurrent layers: what the bindings call. The stacks are in forward_pass.h and
 // backward_pass.h; the time loops, once for all cells and ways of sharing the work, in
 // direction_forward.h and direction_backward.h.
 #pragma once
