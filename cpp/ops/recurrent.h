@@ -63,8 +63,8 @@ struct LayerWeights {
 template <class T>
 struct PackedLayer {
     Buffer<T> w_ih, w_hh;
-    Buffer<T> start;            // [U][gates][L] the first term of the input's product: the biases
-    Buffer<T> start_recurrent;  // [U * L] GRU: the bias inside the reset gate's reach
+    Buffer<T> bias;            // [U][gates][L] b_ih, and b_hh where one sum takes both
+    Buffer<T> candidate_bias;  // [U * L] GRU: b_hn, which the reset gate multiplies
 };
 
 template <class T>

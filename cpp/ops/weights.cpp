@@ -21,7 +21,7 @@ template <class T>
 index PackedStack<T>::bytes() const {
     std::size_t total = 0;
     for (const PackedLayer<T>& p : layers) {
-        total += p.w_ih.bytes() + p.w_hh.bytes() + p.start.bytes() + p.start_recurrent.bytes();
+        total += p.w_ih.bytes() + p.w_hh.bytes() + p.bias.bytes() + p.candidate_bias.bytes();
     }
     return static_cast<index>(total);
 }
