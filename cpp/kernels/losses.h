@@ -55,8 +55,7 @@ T cross_entropy_row(const T* p, index classes, index label, T weight, T* dp) {
     return -logarithm(q);
 }
 
-// ---- rows of targets as wide as the predictions
-// --------------------------------------------------
+// ---- rows of targets as wide as the predictions ------------------------------------------------
 
 // Targets moved towards the middle by `smoothing` (label smoothing, Szegedy et al. 2016).
 template <class T>

@@ -11,7 +11,7 @@
 //   carry_on(acc, slots, bias)     the same from the input's sums, where h_slot > x_slot
 //   forward(ForwardUnits&, keep)   the equations, for some rows and one register of units
 //   restore_c(slots, c_prev)       c_t, where has_c
-//   backward(BackwardUnit&)        ... for one row
+//   backward(BackwardUnit&)        the gradients of the equations, for one row and one register
 #pragma once
 
 #include <type_traits>

@@ -4,7 +4,7 @@
 //
 //   gates   [U][rows][slots][L]  what a cell stores per unit and step (its file names the slots)
 //   units   [U][rows][L]         c, dh, dc: one value a unit
-//   packed  [K][P][L] a panel    of P registers, panel after panel; the last may be narrower
+//   packed  [K][P][L] a panel    of P registers, panel after panel; the last may have fewer
 //
 // The last register of units is "narrow" where its H % L units leave so much of it empty that their
 // gates, side by side, fit one register or two. The forward pass then computes and stores them so:

@@ -122,8 +122,8 @@ struct BackwardCall {
     T* dh0 = nullptr;
     T* dc0 = nullptr;
     std::vector<LayerWeights<T>> dweights;  // contiguous
-    bool accumulate =
-        false;  // dweights hold the sums over the segments after this one: add to them
+    // dweights hold the sums over the segments after this one: add to them.
+    bool accumulate = false;
     // Of a segment, with x_rows: BackwardWorkspace::row_sums, which go on from one to the next; the
     // first one in time makes the table's dx and dweights.w_ih of them.
     T* row_sums = nullptr;
@@ -136,7 +136,7 @@ index row_sums_size(const Plan& plan, const Cache<T>& cache, index rows);
 template <class T>
 PackedStack<T> pack_stack(const Plan& plan, const std::vector<LayerWeights<const T>>& weights);
 
-// The cache is empty unless plan.shape.training.
+// The cache; null unless plan.shape.training.
 template <class T>
 std::unique_ptr<Cache<T>> recurrent_forward(const Plan& plan, const ForwardCall<T>& call);
 
