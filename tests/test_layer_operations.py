@@ -78,6 +78,15 @@ def test_the_exponential_function_goes_on_to_infinity_and_to_zero(dtype, isa):
     assert np.isnan(ops.activation_forward("exponential", np.array([[np.nan]], dtype))).all()
 
 
+def test_a_nan_makes_its_row_of_a_softmax_nan_and_no_other(dtype, isa):
+    for n in (1, 5, 40):  # less than a register; several, and some more
+        x = np.zeros((n + 1, n), dtype)
+        np.fill_diagonal(x, np.nan)
+        y = ops.activation_forward("softmax", x)
+        assert np.isnan(y[:n]).all()
+        assert np.isfinite(y[n]).all()
+
+
 def test_the_tail_of_gelu_is_relatively_accurate(dtype, isa):
     x = np.linspace(-6, -1, 1001).astype(dtype)[None]
     expected, _ = reference.activation("gelu", np.float64(x), np.ones(x.shape))

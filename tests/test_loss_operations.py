@@ -151,15 +151,18 @@ def test_huge_logits_give_finite_losses_and_gradients(dtype, isa):
     np.testing.assert_allclose(dlogits, [[1], [-1]], atol=1e-6)
 
 
-def test_a_nan_among_the_predictions_is_seen_in_the_loss(dtype, isa):
+def test_a_nan_among_the_predictions_is_seen_in_the_loss_and_the_gradient(dtype, isa):
     for C in (1, 5, 40):
-        for place in (0, C - 1):
+        for place in range(C):
             y = np.full((2, C), 0.5, dtype)
             y[1, place] = np.nan
             losses, labels = filled(2, dtype), np.zeros(2, np.int64)
-            total = _core.softmax_cross_entropy(y, labels, None, 1.0, losses, None)
+            dy = filled((2, C), dtype)
+            total = _core.softmax_cross_entropy(y, labels, None, 1.0, losses, dy)
             assert np.isnan(total)
             assert np.isfinite(losses[0])
+            assert np.isfinite(dy[0]).all()
+            assert np.isnan(dy[1]).all()
             for kind in reference.ROW_LOSSES:
                 targets = np.full((2, C), 0.5, dtype)
                 total = _core.row_loss(kind, y, targets, None, 1.0, 0.1, losses, None)

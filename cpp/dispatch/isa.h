@@ -32,4 +32,10 @@ inline const KernelTable<double>& kernel_table(const Kernels& k) {
     return *k.f64;
 }
 
+// That of the kernels in use.
+template <class T>
+const KernelTable<T>& current_table() {
+    return kernel_table<T>(current_kernels());
+}
+
 }  // namespace fastrnn

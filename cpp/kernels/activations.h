@@ -2,6 +2,7 @@
 // y where that is enough, from the input x where it is not (`from_input`).
 #pragma once
 
+#include "kernels/softmax.h"
 #include "kernels/table.h"
 #include "simd/math.h"
 
@@ -242,24 +243,7 @@ constexpr ActivationKernels<T> activation_kernels() {
 template <class T>
 void softmax_row(const T* x, T* y, index n) {
     constexpr int L = lanes<T>;
-    Vec<T> best = broadcast(x[0]);
-    index k = 0;
-    for (; k + L <= n; k += L) best = load(x + k) > best ? load(x + k) : best;
-    T top = max_of_lanes<T>(best);
-    for (; k < n; ++k) top = x[k] > top ? x[k] : top;
-    Vec<T> total = zero<T>();
-    T rest = T(0);
-    for (index j = 0; j < n; j += L) {
-        const index m = smaller(L, n - j);
-        const Vec<T> e = exp<T>(load_first(x + j, m) - broadcast(top));
-        store_first(y + j, e, m);
-        if (m == L) {
-            total += e;
-        } else {
-            for (index i = 0; i < m; ++i) rest += y[j + i];
-        }
-    }
-    const Vec<T> sum = broadcast(sum_of_lanes<T>(total) + rest);
+    const Vec<T> sum = broadcast(sum_of_exp(x, n, largest_of(x, n), y));
     for (index j = 0; j < n; j += L) {
         const index m = smaller(L, n - j);
         store_first(y + j, load_first(y + j, m) / sum, m);

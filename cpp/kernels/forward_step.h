@@ -28,7 +28,7 @@ struct ForwardTile {
         const T* a[MR];
         if (!with_input<MR>(first, t, acc)) {
             FASTRNN_UNROLL
-            for (int i = 0; i < MR; ++i) start(acc[i], s.row[first + i]);
+            for (int i = 0; i < MR; ++i) begin(acc[i], s.row[first + i]);
         }
         FASTRNN_UNROLL
         for (int i = 0; i < MR; ++i) a[i] = s.h_prev + s.h_prev_offset[s.row[first + i]];
@@ -61,14 +61,14 @@ struct ForwardTile {
     }
 
     // Where this step makes the input's product too: that, from the biases on. True: the recurrent
-    // product goes on from acc; false: start() has to fill it.
+    // product goes on from acc; false: begin() has to fill it.
     template <int MR>
     FASTRNN_INLINE bool with_input(index first, index t, Tile<T, MR, NV>& acc) const {
         if constexpr (gates_alone) {
             return false;
         } else {
             if (!s.x) return false;
-            const T* const bias = s.x_start + unit * Cell::gates * lanes<T>;
+            const T* const bias = s.bias + unit * Cell::gates * lanes<T>;
             const T* a[MR];
             FASTRNN_UNROLL
             for (int i = 0; i < MR; ++i) {
@@ -90,7 +90,7 @@ struct ForwardTile {
     }
 
     // Where not all slots are both products': the accumulators of the input's become those of the
-    // recurrent one or, of a narrow register, what start() will load.
+    // recurrent one or, of a narrow register, what begin() will load.
     FASTRNN_INLINE void set_input_aside(Vec<T>* acc, index row) const {
         constexpr int L = lanes<T>;
         if constexpr (Narrow == 0) {
@@ -98,7 +98,7 @@ struct ForwardTile {
             for (int u = 0; u < Units; ++u) {
                 Cell::template carry_on<T>(acc + u * Cell::gates,
                                            slots_of<Cell, T, T>(s.gates, unit + u, row, 0).at,
-                                           s.start ? s.start + (unit + u) * L : nullptr);
+                                           candidate_bias(unit + u));
             }
         } else {
             const index n = s.hidden % L;
@@ -117,14 +117,18 @@ struct ForwardTile {
         return slots_of<Cell, T, const T>(s.gates, u, row, n);
     }
 
+    FASTRNN_INLINE const T* candidate_bias(index u) const {
+        return s.candidate_bias ? s.candidate_bias + u * lanes<T> : nullptr;
+    }
+
     // The accumulators of a row: the input's part, and what else comes before the product.
-    FASTRNN_INLINE void start(Vec<T>* acc, index row) const {
+    FASTRNN_INLINE void begin(Vec<T>* acc, index row) const {
         constexpr int L = lanes<T>;
         if constexpr (Narrow == 0) {
             FASTRNN_UNROLL
             for (int u = 0; u < Units; ++u) {
-                Cell::template start<T>(acc + u * Cell::gates, input_of(unit + u, row, 0).at,
-                                        s.start ? s.start + (unit + u) * L : nullptr);
+                Cell::template begin<T>(acc + u * Cell::gates, input_of(unit + u, row, 0).at,
+                                        candidate_bias(unit + u));
             }
         } else {
             constexpr int from_input = Cell::x_slot + Cell::gates - Cell::h_slot;
@@ -134,7 +138,7 @@ struct ForwardTile {
             for (int j = 0; j < NV; ++j) {
                 acc[j] = load_first(slots + j * L, larger(0, smaller(L, from_input * n - j * L)));
                 if (from_input < Cell::gates)
-                    acc[j] = either<T>(acc[j], load(s.start + unit * L + j * L));
+                    acc[j] = either<T>(acc[j], load(s.candidate_bias + unit * L + j * L));
             }
         }
     }

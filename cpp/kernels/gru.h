@@ -22,7 +22,7 @@ struct Gru {
     static constexpr bool has_c = false, needs_h_prev = true, keeps_gates = true;
 
     template <class T>
-    static FASTRNN_INLINE void start(Vec<T>* acc, const T* slot, const T* bias_q) {
+    static FASTRNN_INLINE void begin(Vec<T>* acc, const T* slot, const T* bias_q) {
         acc[0] = load(slot + lanes<T>);
         acc[1] = load(slot + 2 * lanes<T>);
         acc[2] = bias_q ? load(bias_q) : zero<T>();

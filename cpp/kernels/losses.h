@@ -4,48 +4,14 @@
 // `weight` multiplies the gradient only: the caller weighs the losses themselves.
 #pragma once
 
+#include "kernels/softmax.h"
 #include "kernels/table.h"
-#include "simd/math.h"
 
 namespace fastrnn {
 namespace {
 
 // Probabilities are kept this far from 0 and 1, as in Keras; beyond, the gradient is 0.
 constexpr double smallest_probability = 1e-7;
-
-template <class T>
-T largest_of(const T* x, index n) {
-    constexpr int L = lanes<T>;
-    T top = x[0];
-    index j = 0;
-    if (n >= L) {
-        Vec<T> best = load(x);
-        for (j = L; j + L <= n; j += L) best = at_least(load(x + j), best);
-        top = max_of_lanes<T>(best);
-    }
-    for (; j < n; ++j) top = x[j] > top ? x[j] : top;
-    return top;
-}
-
-// The sum over j of exp(x[j] - top); writes the terms to `terms`, which may be null or x itself.
-template <class T>
-T sum_of_exp(const T* x, index n, T top, T* terms) {
-    constexpr int L = lanes<T>;
-    Vec<T> total = zero<T>();
-    T rest = T(0);
-    index j = 0;
-    for (; j + L <= n; j += L) {
-        const Vec<T> e = exp<T>(load(x + j) - broadcast(top));
-        total += e;
-        if (terms) store(terms + j, e);
-    }
-    for (; j < n; ++j) {
-        const T e = exp<T>(broadcast(x[j] - top))[0];
-        rest += e;
-        if (terms) terms[j] = e;
-    }
-    return sum_of_lanes<T>(total) + rest;
-}
 
 template <class T>
 T logarithm(T x) {
@@ -89,8 +55,7 @@ T cross_entropy_row(const T* p, index classes, index label, T weight, T* dp) {
     return -logarithm(q);
 }
 
-// ---- rows of targets as wide as the predictions
-// --------------------------------------------------
+// ---- rows of targets as wide as the predictions ------------------------------------------------
 
 // Targets moved towards the middle by `smoothing` (label smoothing, Szegedy et al. 2016).
 template <class T>

@@ -21,7 +21,7 @@ struct Lstm {
     static constexpr bool has_c = true, needs_h_prev = false, keeps_gates = true;
 
     template <class T>
-    static FASTRNN_INLINE void start(Vec<T>* acc, const T* slot, const T*) {
+    static FASTRNN_INLINE void begin(Vec<T>* acc, const T* slot, const T*) {
         FASTRNN_UNROLL
         for (int k = 0; k < gates; ++k) acc[k] = load(slot + k * lanes<T>);
     }

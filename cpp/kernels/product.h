@@ -163,14 +163,14 @@ FASTRNN_INLINE void for_row_tiles(const Kernel& kernel, index rows) {
 // transposed recurrent weights has 1 MiB: 50 -> 75% of the peak). The sums wait in c in between.
 constexpr index piece_bytes = 128 << 10;
 
-// A piece of one panel of b, Width registers wide, against all rows of a; or of several panels
-// against one row.
-template <class T, int Width, int Panels = 1>
+// A piece of one panel of b, NV registers wide, against all rows of a; or of several panels against
+// one row.
+template <class T, int NV, int Panels = 1>
 struct PanelProduct {
-    static constexpr int NV = Panels * Width;
+    static constexpr int vectors = Panels * NV;
     const ProductArgs<T>& p;
-    index columns;    // elements of these panels that exist
-    index place[NV];  // of each register in a row of c
+    index columns;         // elements of these panels that exist
+    index place[vectors];  // of each register in a row of c
     // The piece: `runs` runs of `run` terms, from p.a + skip and from b on.
     index skip, run, runs, run_stride;
     const T* b;
@@ -179,33 +179,34 @@ struct PanelProduct {
 
     template <int MR>
     __attribute__((noinline)) void tile(index first, index t) const {
-        Tile<T, MR, NV> acc;
+        Tile<T, MR, vectors> acc;
         const T* a[MR];
         FASTRNN_UNROLL
         for (int i = 0; i < MR; ++i) {
             a[i] = p.a + p.a_offset[first + i] + skip;
             FASTRNN_UNROLL
-            for (int j = 0; j < NV; ++j) {
+            for (int j = 0; j < vectors; ++j) {
                 acc[i][j] = start ? load(start + j * lanes<T>)
                                   : load_first(c_at(first + i, j), columns_of(j));
             }
         }
         const T* panel = b;
-        const T* ahead = share_ahead<T, Width>(b + run * runs * Width * lanes<T>, t, run * runs);
+        const T* ahead = share_ahead<T, NV>(b + run * runs * NV * lanes<T>, t, run * runs);
         for (index r = 0; r < runs; ++r, ahead += run * line<T>) {
             if constexpr (Panels == 1) {
                 accumulate<T, MR, NV>(acc, a, panel, run, ahead);
             } else {
-                accumulate_row<T, Panels, Width>(acc[0], a[0], panel, panel_stride, run);
+                accumulate_row<T, Panels, NV>(acc[0], a[0], panel, panel_stride, run);
             }
-            panel += run * Width * lanes<T>;
+            panel += run * NV * lanes<T>;
             FASTRNN_UNROLL
             for (int i = 0; i < MR; ++i) a[i] += run_stride;
         }
         FASTRNN_UNROLL
         for (int i = 0; i < MR; ++i) {
             FASTRNN_UNROLL
-            for (int j = 0; j < NV; ++j) store_first(c_at(first + i, j), acc[i][j], columns_of(j));
+            for (int j = 0; j < vectors; ++j)
+                store_first(c_at(first + i, j), acc[i][j], columns_of(j));
         }
     }
 

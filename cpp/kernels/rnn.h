@@ -40,7 +40,7 @@ struct Rnn {
     static constexpr bool has_c = false, needs_h_prev = false, keeps_gates = false;
 
     template <class T>
-    static FASTRNN_INLINE void start(Vec<T>* acc, const T* slot, const T*) {
+    static FASTRNN_INLINE void begin(Vec<T>* acc, const T* slot, const T*) {
         acc[0] = load(slot);
     }
 

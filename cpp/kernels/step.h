@@ -6,11 +6,12 @@
 //   units                          registers of hidden units in a tile
 //   needs_h_prev                   whether its equations use h_{t-1} outside of the product
 //   keeps_gates                    whether its backward equations use more of a step than h_t
-//   start(acc, slots, start)       the accumulators of the recurrent product, where not narrow
-//   carry_on(acc, slots, start)    the same from the input's sums, where h_slot > x_slot
+//   begin(acc, slots, bias)        the accumulators of the recurrent product, where not narrow;
+//                                  `bias`: these units' of ForwardStep::candidate_bias
+//   carry_on(acc, slots, bias)     the same from the input's sums, where h_slot > x_slot
 //   forward(ForwardUnits&, keep)   the equations, for some rows and one register of units
 //   restore_c(slots, c_prev)       c_t, where has_c
-//   backward(BackwardUnit&)        ... for one row
+//   backward(BackwardUnit&)        the gradients of the equations, for one row and one register
 #pragma once
 
 #include <type_traits>

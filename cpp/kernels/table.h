@@ -4,7 +4,7 @@
 //
 //   gates   [U][rows][slots][L]  what a cell stores per unit and step (its file names the slots)
 //   units   [U][rows][L]         c, dh, dc: one value a unit
-//   packed  [K][P][L] a panel    of P registers, panel after panel; the last may be narrower
+//   packed  [K][P][L] a panel    of P registers, panel after panel; the last may have fewer
 //
 // The last register of units is "narrow" where its H % L units leave so much of it empty that their
 // gates, side by side, fit one register or two. The forward pass then computes and stores them so:
@@ -89,7 +89,7 @@ struct ForwardStep {
     const index* x_offset = nullptr;
     index inputs = 0;
     const T* x_weight = nullptr;  // weight_ih, packed, from unit_begin on
-    const T* x_start = nullptr;   // [U][gates][L], narrow: [gates][H % L]: the biases
+    const T* bias = nullptr;      // [U][gates][L], narrow: [gates][H % L]
     index rows = 0;
     // [rows] the sequences' numbers: their places in gates, c and every offset array.
     const index* row = nullptr;
@@ -99,8 +99,8 @@ struct ForwardStep {
     // Whether to take the registers of units from the last to the first. Where steps of one row do
     // so in turn, the weights that a step reads first are those that the one before has read last.
     bool back_to_front = false;
-    const T* start = nullptr;   // [U * L], GRU: bias_hh of the candidate; narrow: [gates][H % L]
-    const T* h_prev = nullptr;  // sequence r: H elements from h_prev + h_prev_offset[r]
+    const T* candidate_bias = nullptr;  // [U * L], GRU: b_hn; narrow: [gates][H % L]
+    const T* h_prev = nullptr;          // sequence r: H elements from h_prev + h_prev_offset[r]
     const index* h_prev_offset = nullptr;
     T* h = nullptr;
     const index* h_offset = nullptr;
@@ -125,7 +125,7 @@ struct RecomputeStep {
     index unit_begin = 0, unit_end = 0;
     index hidden = 0;
     const T* weight = nullptr;  // as in ForwardStep
-    const T* start = nullptr;
+    const T* candidate_bias = nullptr;
     const T* h_prev = nullptr;  // token r: H elements from h_prev + h_prev_offset[r]
     const index* h_prev_offset = nullptr;
     GateRows<T> gates;  // in: the input's part

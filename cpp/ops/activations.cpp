@@ -4,24 +4,18 @@
 
 #include "base/memory.h"
 #include "dispatch/isa.h"
+#include "ops/costs.h"
 #include "parallel/team.h"
 
 namespace fastrnn {
 namespace {
 
-// An exponential is worth about this many multiplications.
-constexpr double transcendental_flops = 40;
 // Rows whose part of a parameter's gradient is one chain; the parts are added in order.
 constexpr index rows_in_a_block = 64;
 
 template <class T>
-const KernelTable<T>& kernels() {
-    return kernel_table<T>(current_kernels());
-}
-
-template <class T>
 const ActivationKernels<T>& kernels_of(Activation activation) {
-    return kernels<T>().activation[static_cast<int>(activation)];
+    return current_table<T>().activation[static_cast<int>(activation)];
 }
 
 }  // namespace
@@ -47,7 +41,7 @@ void softmax_forward(const T* x, index rows, index n, T* y) {
     for_ranges(rows, static_cast<double>(rows * n) * transcendental_flops,
                [&](index begin, index end) {
                    for (index i = begin; i < end; ++i)
-                       kernels<T>().softmax_row(x + i * n, y + i * n, n);
+                       current_table<T>().softmax_row(x + i * n, y + i * n, n);
                });
 }
 
@@ -55,7 +49,7 @@ template <class T>
 void softmax_backward(const T* y, const T* dy, index rows, index n, T* dx) {
     for_ranges(rows, static_cast<double>(rows * n) * 4, [&](index begin, index end) {
         for (index i = begin; i < end; ++i)
-            kernels<T>().softmax_row_backward(y + i * n, dy + i * n, dx + i * n, n);
+            current_table<T>().softmax_row_backward(y + i * n, dy + i * n, dx + i * n, n);
     });
 }
 
@@ -64,7 +58,7 @@ void layer_norm_forward(const LayerNorm<T>& norm, double eps, T* y) {
     const index n = norm.n;
     for_ranges(norm.rows, static_cast<double>(norm.rows * n) * 8, [&](index begin, index end) {
         for (index i = begin; i < end; ++i) {
-            kernels<T>().layer_norm_row(
+            current_table<T>().layer_norm_row(
                 {norm.x + i * n, n, norm.gamma, norm.beta, norm.mean + i, norm.rstd + i},
                 static_cast<T>(eps), y + i * n);
         }
@@ -81,7 +75,7 @@ void layer_norm_backward(const LayerNorm<T>& norm, const T* dy, T* dx, T* dgamma
             std::fill_n(gamma, 2 * n, T(0));
             const index end = smaller(norm.rows, (block + 1) * rows_in_a_block);
             for (index i = block * rows_in_a_block; i < end; ++i) {
-                kernels<T>().layer_norm_row_backward(
+                current_table<T>().layer_norm_row_backward(
                     {norm.x + i * n, n, norm.gamma, nullptr, norm.mean + i, norm.rstd + i},
                     dy + i * n, dx ? dx + i * n : nullptr, dgamma ? gamma : nullptr,
                     dbeta ? beta : nullptr);
@@ -92,7 +86,7 @@ void layer_norm_backward(const LayerNorm<T>& norm, const T* dy, T* dx, T* dgamma
         if (!to) return;
         std::fill_n(to, n, T(0));
         for (index block = 0; block < blocks; ++block)
-            kernels<T>().add_to(parts.data() + 2 * block * n + offset, to, n);
+            current_table<T>().add_to(parts.data() + 2 * block * n + offset, to, n);
     };
     add_parts(0, dgamma);
     add_parts(n, dbeta);

@@ -1,13 +1,12 @@
 // What the backward pass of one layer in one direction is given, and the arrays that it works in.
 #pragma once
 
+#include "ops/costs.h"
 #include "ops/direction.h"
 #include "ops/weights.h"
 
 namespace fastrnn {
 
-// The longest single chain of additions in a sum over time and batch.
-constexpr index terms_in_a_chain = 1024;
 // Panels of x (or h) that a task packs at once, so that the gates' gradients stream by half as
 // often.
 constexpr index panels_per_task = 2;

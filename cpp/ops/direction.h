@@ -67,7 +67,7 @@ protected:
             p.b = weights.w_ih.data() + unit * cell_.gates * L_ * input_;
             p.c = gates.data + unit * gates.unit_stride + cell_.x_slot * slot_width;
             p.c_offset = offsets.data();
-            p.start = weights.start.data() + unit * cell_.gates * L_;
+            p.start = weights.bias.data() + unit * cell_.gates * L_;
             table_.product(p);
         };
         p.vectors = (whole_end - unit_begin) * cell_.gates, p.panel = cell_.panel;

@@ -224,11 +224,11 @@ private:
         a.hidden = hidden_;
         a.weight = recurrent_weights(share.unit_begin);
         a.back_to_front = share.row.size() == 1 && (call_.turn + s) % 2 != 0;
-        a.start = packed_->start_recurrent.data();
+        a.candidate_bias = packed_->candidate_bias.data();
         if (with_input) {
             a.x = x_.at(s), a.x_offset = x_.offset(s), a.inputs = input_;
             a.x_weight = packed_->w_ih.data() + share.unit_begin * cell_.gates * L_ * input_;
-            a.x_start = packed_->start.data();
+            a.bias = packed_->bias.data();
         }
         a.h_prev = this->h_before(s, h_, a.h_prev_offset);
         a.h = h_.at(s), a.h_offset = h_.offset(s);

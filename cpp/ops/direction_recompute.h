@@ -107,7 +107,7 @@ private:
         a.gates = gates_at(schedule_.chunk_begin(c));
         this->input_product(weights, x_.base, t.input, unit_begin, unit_end, a.gates);
         a.weight = weights.w_hh.data() + unit_begin * cell_.gates * L_ * hidden_;
-        a.start = weights.start_recurrent.data();
+        a.candidate_bias = weights.candidate_bias.data();
         a.h_prev_offset = t.h_prev_offset.data();
         if (t.of_first_step > 0) {
             a.h_prev = this->h0_, a.rows = t.of_first_step;

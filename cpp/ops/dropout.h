@@ -49,12 +49,6 @@ void drop_tokens(Team& team, const Plan& plan, const KernelTable<T>& table, inde
 // Those between layers are numbered from 0.
 constexpr std::uint32_t first_input_stream = 1u << 31;
 
-// A buffer for the first layer's input after dropout, or its gradient, as [T, B, I].
-template <class T>
-Tensor3<T> whole_input(const RecurrentShape& shape, const Buffer<T>& buffer) {
-    return {buffer.data(), shape.batch * shape.input_size, shape.input_size};
-}
-
 // to = dropout(from), or to += that, for the valid tokens of the first layer's input: a direction's
 // own mask for each sequence, the same at all steps (Gal and Ghahramani 2016). `to` may be `from`;
 // a member of the team has the same sequences in every call.

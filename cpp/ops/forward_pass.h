@@ -3,6 +3,7 @@
 #pragma once
 
 #include "ops/direction_forward.h"
+#include "ops/stack.h"
 
 namespace fastrnn {
 
@@ -17,15 +18,16 @@ public:
     std::unique_ptr<Cache<T>> take_cache() { return std::move(cache_); }
 
 private:
-    // What lies between the layers, [T, B, D * H], and the dropped inputs, [T, B, I].
-    Tensor3<T> inner(const std::vector<Buffer<T>>& buffers, index layer) const;
+    // What lies between the layers, and the dropped inputs.
     Tensor3<T> output_of(index layer) const {
-        return inner(cache_ ? cache_->layer_output : between_, layer);
+        return output_in(cache_ ? cache_->layer_output : between_, plan_.shape, layer);
     }
     Tensor3<T> dropped_of(index layer) const {
-        return inner(dropped_.empty() ? cache_->layer_dropped : dropped_, layer);
+        return output_in(dropped_.empty() ? cache_->layer_dropped : dropped_, plan_.shape, layer);
     }
-    Tensor3<T> input_of(index direction) const;
+    Tensor3<T> input_of(index direction) const {
+        return input_in(inputs_.empty() ? cache_->input_dropped : inputs_, plan_.shape, direction);
+    }
 
     const Plan& plan_;
     const ForwardCall<T> call_;

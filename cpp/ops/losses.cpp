@@ -3,18 +3,11 @@
 #include <algorithm>
 
 #include "dispatch/isa.h"
+#include "ops/costs.h"
 #include "parallel/team.h"
 
 namespace fastrnn {
 namespace {
-
-// An exponential is worth about this many multiplications.
-constexpr double transcendental_flops = 40;
-
-template <class T>
-const KernelTable<T>& kernels() {
-    return kernel_table<T>(current_kernels());
-}
 
 // body(row, its predictions, what multiplies its gradient, its gradient) returns the row's loss.
 template <class T, class Exists, class Body>
@@ -49,8 +42,8 @@ double softmax_cross_entropy(const LossRows<T>& rows, const std::int64_t* labels
     return over_rows(
         rows, [&](index i) { return labels[i] >= 0; },
         [&](index i, const T* logits, T weight, T* gradient) {
-            return kernels<T>().softmax_cross_entropy_row(logits, rows.classes, labels[i], weight,
-                                                          gradient);
+            return current_table<T>().softmax_cross_entropy_row(logits, rows.classes, labels[i],
+                                                                weight, gradient);
         });
 }
 
@@ -59,14 +52,14 @@ double cross_entropy(const LossRows<T>& rows, const std::int64_t* labels) {
     return over_rows(
         rows, [&](index i) { return labels[i] >= 0; },
         [&](index i, const T* probabilities, T weight, T* gradient) {
-            return kernels<T>().cross_entropy_row(probabilities, rows.classes, labels[i], weight,
-                                                  gradient);
+            return current_table<T>().cross_entropy_row(probabilities, rows.classes, labels[i],
+                                                        weight, gradient);
         });
 }
 
 template <class T>
 double row_loss(const LossRows<T>& rows, RowLoss kind, const T* targets, double parameter) {
-    const RowLossKernel<T> kernel = kernels<T>().row_loss[static_cast<int>(kind)];
+    const RowLossKernel<T> kernel = current_table<T>().row_loss[static_cast<int>(kind)];
     return over_rows(
         rows, [](index) { return true; },
         [&](index i, const T* predictions, T weight, T* gradient) {

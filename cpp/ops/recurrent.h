@@ -1,5 +1,5 @@
-// Stacks of recurrent layers: what the bindings call. The stacks are in forward.cpp and
-// backward.cpp; the time loops, once for all cells and ways of sharing the work, in
+// Stacks of recurrent layers: what the bindings call. The stacks are in forward_pass.h and
+// backward_pass.h; the time loops, once for all cells and ways of sharing the work, in
 // direction_forward.h and direction_backward.h.
 #pragma once
 
@@ -31,7 +31,8 @@ struct RecurrentShape {
 
     bool drops() const { return training && dropout > 0 && layers > 1; }
     bool drops_input() const { return training && input_dropout > 0; }
-    index inputs() const { return steps * batch * input_size; }
+    index inputs() const { return steps * batch * input_size; }                 // elements
+    index outputs() const { return steps * batch * directions * hidden_size; }  // of a layer
     index layer_input(index layer) const {
         return layer == 0 ? input_size : directions * hidden_size;
     }
@@ -62,8 +63,8 @@ struct LayerWeights {
 template <class T>
 struct PackedLayer {
     Buffer<T> w_ih, w_hh;
-    Buffer<T> start;            // [U][gates][L] the first term of the input's product: the biases
-    Buffer<T> start_recurrent;  // [U * L] GRU: the bias inside the reset gate's reach
+    Buffer<T> bias;            // [U][gates][L] b_ih, and b_hh where one sum takes both
+    Buffer<T> candidate_bias;  // [U * L] GRU: b_hn, which the reset gate multiplies
 };
 
 template <class T>
@@ -121,8 +122,8 @@ struct BackwardCall {
     T* dh0 = nullptr;
     T* dc0 = nullptr;
     std::vector<LayerWeights<T>> dweights;  // contiguous
-    bool accumulate =
-        false;  // dweights hold the sums over the segments after this one: add to them
+    // dweights hold the sums over the segments after this one: add to them.
+    bool accumulate = false;
     // Of a segment, with x_rows: BackwardWorkspace::row_sums, which go on from one to the next; the
     // first one in time makes the table's dx and dweights.w_ih of them.
     T* row_sums = nullptr;
@@ -135,7 +136,7 @@ index row_sums_size(const Plan& plan, const Cache<T>& cache, index rows);
 template <class T>
 PackedStack<T> pack_stack(const Plan& plan, const std::vector<LayerWeights<const T>>& weights);
 
-// The cache is empty unless plan.shape.training.
+// The cache; null unless plan.shape.training.
 template <class T>
 std::unique_ptr<Cache<T>> recurrent_forward(const Plan& plan, const ForwardCall<T>& call);
 

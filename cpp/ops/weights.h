@@ -15,8 +15,8 @@ PackedLayer<T> make_packed_layer(const KernelTable<T>& table, const CellKernels<
     PackedLayer<T> p;
     p.w_ih = Buffer<T>(vectors * table.lanes * input, Pages::large);
     p.w_hh = Buffer<T>(vectors * table.lanes * hidden, Pages::large);
-    p.start = Buffer<T>(vectors * table.lanes);
-    p.start_recurrent = Buffer<T>((units + cell.gates) * table.lanes);
+    p.bias = Buffer<T>(vectors * table.lanes);
+    p.candidate_bias = Buffer<T>((units + cell.gates) * table.lanes);
     return p;
 }
 
@@ -40,30 +40,31 @@ void pack_layer(const KernelTable<T>& table, const CellKernels<T>& cell,
     args.packed = packed.w_hh.data() + unit_begin * cell.gates * L * hidden;
     table.pack_gates(args);
 
-    const auto bias = [&](const T* b, index gate, index unit) {
+    const auto of_unit = [&](const T* b, index gate, index unit) {
         return b && unit < hidden ? b[gate * hidden + unit] : T(0);
     };
     for (index u = unit_begin; u < unit_end; ++u) {
-        // Of a narrow register the gates lie side by side, zeros after them; the one gate that has
-        // a recurrent start is the last.
+        // Of a narrow register the gates lie side by side, zeros after them; the one gate whose
+        // recurrent bias stays apart is the last.
         const index n = narrow && u == hidden / L ? hidden % L : L;
-        T* const start = packed.start.data() + u * cell.gates * L;
-        T* const recurrent = packed.start_recurrent.data() + u * L;
-        std::fill_n(start, cell.gates * L, T(0));
-        std::fill_n(recurrent, n < L ? cell.gates * L : L, T(0));
+        T* const bias = packed.bias.data() + u * cell.gates * L;
+        T* const candidate_bias = packed.candidate_bias.data() + u * L;
+        std::fill_n(bias, cell.gates * L, T(0));
+        std::fill_n(candidate_bias, n < L ? cell.gates * L : L, T(0));
         for (index lane = 0; lane < n; ++lane) {
             const index unit = u * L + lane;
             for (int j = 0; j < cell.gates; ++j) {
                 const int slot = cell.x_slot + j;
-                T& sum = start[j * n + lane];
-                sum = bias(w.b_ih, cell.x_gate[j], unit);
+                T& sum = bias[j * n + lane];
+                sum = of_unit(w.b_ih, cell.x_gate[j], unit);
                 // A slot that both products fill has both biases in its one chain; else the
                 // recurrent one stays apart.
-                if (slot >= cell.h_slot) sum += bias(w.b_hh, cell.h_gate[slot - cell.h_slot], unit);
+                if (slot >= cell.h_slot)
+                    sum += of_unit(w.b_hh, cell.h_gate[slot - cell.h_slot], unit);
             }
             if (cell.h_slot > cell.x_slot) {
-                recurrent[(n < L ? (cell.gates - 1) * n : 0) + lane] =
-                    bias(w.b_hh, cell.h_gate[cell.gates - 1], unit);
+                candidate_bias[(n < L ? (cell.gates - 1) * n : 0) + lane] =
+                    of_unit(w.b_hh, cell.h_gate[cell.gates - 1], unit);
             }
         }
     }
