@@ -129,6 +129,41 @@ def test_equal_layers_are_numbered_and_equal_names_refused():
         Sequential([Dense(2, name="a"), Dense(2, name="a")])
 
 
+def test_a_layer_in_two_models_changes_nothing_in_the_first(tmp_path):
+    shared = Dense(4)
+    first = Sequential([shared, Dense(1)])
+    first.compile("adam", "mse")
+    x, y = normal(8, 5), normal(8, 1)
+    first.fit(x, y, verbose=0)
+    second = Sequential([Input((5,)), Dense(5), shared])
+    third = Sequential([Input((5,)), Dense(5), *first.layers])
+    assert list(first.parameters) == [
+        "dense.weight",
+        "dense.bias",
+        "dense_1.weight",
+        "dense_1.bias",
+    ]
+    assert first.count_params() == 5 * 4 + 4 + 4 + 1
+    assert [layer.name for layer in first.layers] == ["dense", "dense_1"]
+    assert list(second.named_layers()) == ["dense", "dense_1"]
+    assert list(third.named_layers()) == ["dense", "dense_1", "dense_1_1"]
+    assert set(first.optimizer.state_dict()) == state_names(first)
+    before = first.get_weights()
+    first.fit(x, y, verbose=0)
+    assert set(first.optimizer.state_dict()) == state_names(first)
+    assert all(np.any(old != new) for old, new in zip(before, first.get_weights(), strict=True))
+    for model in (first, second, third):
+        model.save(tmp_path / "model.safetensors")
+        again = Sequential.load(tmp_path / "model.safetensors")
+        assert again(x).tobytes() == model(x).tobytes()
+        assert list(again.parameters) == list(model.parameters)
+
+
+def state_names(model):
+    slots = {f"{slot}/{name}" for slot in ("momentum", "velocity") for name in model.parameters}
+    return {"iterations", "learning_rate", *slots}
+
+
 def test_a_summary_has_every_layers_shape_and_parameters():
     lines = []
     model = small_model()

@@ -19,6 +19,10 @@ class Trainable(ABC):
     output_mask: Array | None
     metadata: dict[str, str]
 
+    @abstractmethod
+    def named_layers(self) -> dict[str, Layer]:
+        """Return the layers by the names that they have in this model."""
+
     @property
     @abstractmethod
     def parameters(self) -> dict[str, Floating]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
@@ -74,16 +74,27 @@ class Sequential(Trainer):
                 f"layer: {layer.name!r} is in the model already; its gradient would be that of one "
                 "of its places"
             )
-        names = {other.name for other in self.layers}
-        if layer.named and layer.name in names:
+        taken = self.named_layers()
+        if layer.named and layer.name in taken:
             raise ValueError(f"layer: the model already has one named {layer.name!r}")
-        base, number = layer.name, 0
-        while layer.name in names:
-            number += 1
-            layer.name = f"{base}_{number}"
+        # Another model goes by the name of a layer that it has.
+        if not layer.in_model:
+            layer.name = _numbered(layer.name, taken)
         if self.input_shape is not None:
             layer.ensure_built(self._output_shape(self.input_shape))
+        layer.in_model = True
         self.layers.append(layer)
+
+    def named_layers(self) -> dict[str, Layer]:
+        """Return the layers by the names that they have in this model.
+
+        Those are the layers' own; one that another model has as well is numbered here alone, where
+        a layer before it has its name.
+        """
+        named: dict[str, Layer] = {}
+        for layer in self.layers:
+            named[_numbered(layer.name, named)] = layer
+        return named
 
     @property
     def built(self) -> bool:
@@ -111,8 +122,8 @@ class Sequential(Trainer):
     def parameters(self) -> dict[str, Floating]:
         """All parameters, as "layer.parameter", in the layers' order."""
         return {
-            f"{layer.name}.{name}": parameter
-            for layer in self.layers
+            f"{layer_name}.{name}": parameter
+            for layer_name, layer in self.named_layers().items()
             for name, parameter in layer.parameters.items()
         }
 
@@ -120,8 +131,8 @@ class Sequential(Trainer):
     def gradients(self) -> dict[str, Floating]:
         """What the last `backward` left of gradients, under the parameters' names."""
         return {
-            f"{layer.name}.{name}": gradient
-            for layer in self.layers
+            f"{layer_name}.{name}": gradient
+            for layer_name, layer in self.named_layers().items()
             for name, gradient in layer.gradients.items()
         }
 
@@ -148,7 +159,7 @@ class Sequential(Trainer):
 
         Before the model is built there are question marks in their places.
         """
-        for line in table(self.name, self.layers, self.input_shape):
+        for line in table(self.name, self.named_layers(), self.input_shape):
             print_fn(line)
 
     @property
@@ -306,3 +317,12 @@ class Sequential(Trainer):
         model = cls()
         saving.load(model, path)
         return model
+
+
+def _numbered(name: str, taken: Collection[str]) -> str:
+    """Return ``name``, with the first number that makes it another than those that are taken."""
+    candidate, number = name, 0
+    while candidate in taken:
+        number += 1
+        candidate = f"{name}_{number}"
+    return candidate

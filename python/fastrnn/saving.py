@@ -111,7 +111,7 @@ def describe_layers(model: Trainer) -> list[dict[str, Any]]:
             _check_config(layer)
         except TypeError as error:
             raise TypeError(f"layer {layer.name!r} cannot be saved: {error}") from error
-    return [_described(layer) for layer in model.layers]
+    return [_described_as(name, layer) for name, layer in model.named_layers().items()]
 
 
 # ---- a training to be gone on with ---------------------------------------------------------------
@@ -224,6 +224,14 @@ def _parts(model: Trainer) -> tuple[Arrays, dict[str, str]]:
 def _described(thing: Layer | Loss | Metric | Optimizer) -> dict[str, Any]:
     _check_config(thing)
     return {"class": type(thing).__name__, "config": thing.get_config()}
+
+
+def _described_as(name: str, layer: Layer) -> dict[str, Any]:
+    """Describe a layer under the name that it has in its model."""
+    description = _described(layer)
+    if "name" in description["config"]:
+        description["config"] = {**description["config"], "name": name}
+    return description
 
 
 def _check_config(thing: Layer | Loss | Metric | Optimizer) -> None:

@@ -202,11 +202,11 @@ def train_step(model: Trainer, given: Any, class_weight: ClassWeight | None = No
     assert step.loss.gradient is not None
     model.backward(step.loss.gradient)
     parameters, gradients = {}, {}
-    for layer in model.layers:
+    for layer_name, layer in model.named_layers().items():
         if layer.trainable:
             for name, gradient in layer.gradients_for_step().items():
-                parameters[f"{layer.name}.{name}"] = layer.parameters[name]
-                gradients[f"{layer.name}.{name}"] = gradient
+                parameters[f"{layer_name}.{name}"] = layer.parameters[name]
+                gradients[f"{layer_name}.{name}"] = gradient
     optimizer.apply(parameters, gradients)
     return step
 

@@ -53,6 +53,8 @@ class Layer:
     ----------
     parameters : dict of str to array
         What training changes, in place, in a fixed order.
+    in_model : bool
+        Whether a model has the layer: its name then stays as it is.
     gradients : dict of str to array
         What the last `backward` left, under the same names; of a layer that is not ``trainable``
         they may be missing.
@@ -101,6 +103,7 @@ class Layer:
             raise ValueError(f"dtype: expected 'float32' or 'float64', got {dtype!r}")
         self.name = name or _snake_case(type(self).__name__)
         self.named = name is not None
+        self.in_model = False
         self.trainable = trainable
         self.input_shape: Shape | None = None
         self.parameters: dict[str, Floating] = {}
