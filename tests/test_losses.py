@@ -270,6 +270,43 @@ def test_a_model_that_ends_in_the_losses_activation_trains_as_one_on_logits(
     assert runs[0] == runs[1]
 
 
+class Louder:
+    def activate(self, logits):
+        return super().activate(10 * logits)
+
+
+class Forward(Dense):
+    def forward(self, x, *, training=False):
+        return super().forward(np.asarray(x) * 3, training=training)
+
+
+class Backward(Dense):
+    def backward(self, dy, *, need_dx=True):
+        return super().backward(2 * dy, need_dx=need_dx)
+
+
+class Mixed(Louder, Dense):
+    pass
+
+
+@pytest.mark.parametrize("kind", [Forward, Backward, Mixed])
+def test_a_last_layer_with_methods_of_its_own_is_trained_with_them(kind):
+    x, y = RNG.normal(size=(20, 3)), RNG.integers(0, 2, 20)
+
+    def one_step(*layers):
+        fastrnn.set_seed(0)
+        model = Sequential(layers)
+        model.compile(SGD(0.1), "binary_crossentropy")
+        return [model.train_on_batch(x, y), *(w.tobytes() for w in model.get_weights())]
+
+    own = kind(1, activation="sigmoid")
+    # Before another layer, which has no logits, its methods are called.
+    apart = one_step(kind(1, activation="sigmoid"), fastrnn.Dropout(0.0))
+    assert one_step(own) == apart != one_step(Dense(1, activation="sigmoid"))
+    with pytest.raises(TypeError, match=f"ends in a Dense layer.*got {kind.__name__}"):
+        Sequential([own]).logits(x)
+
+
 def test_a_model_that_ends_in_another_activation_is_trained_on_probabilities():
     x, y = RNG.normal(size=(20, 3)), RNG.integers(0, 2, 20)
     weights = []

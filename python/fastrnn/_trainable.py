@@ -42,7 +42,7 @@ class Trainable(ABC):
 
     @abstractmethod
     def ends_in(self, activation: str | None) -> bool:
-        """Whether the last layer is a `Dense` with this activation."""
+        """Whether the last layer is a `Dense` with this activation that ``gives_logits``."""
 
     @abstractmethod
     def backward(self, dy: Array) -> None:

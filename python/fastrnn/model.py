@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import zip_longest
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -241,9 +241,9 @@ class Sequential(Trainer):
         return self._last_dense().activate(logits)
 
     def ends_in(self, activation: str | None) -> bool:
-        """Whether the last layer is a `Dense` with this activation."""
+        """Whether the last layer is a `Dense` with this activation that ``gives_logits``."""
         last = self.layers[-1] if self.layers else None
-        return isinstance(last, Dense) and last.activation == activation
+        return _gives_logits(last) and last.activation == activation
 
     def backward(self, dy: Array) -> None:
         """Set the layers' gradients from that of the last training call's output.
@@ -258,8 +258,11 @@ class Sequential(Trainer):
 
     def _last_dense(self) -> Dense:
         last = self.layers[-1] if self.layers else None
-        if not isinstance(last, Dense):
-            raise TypeError("expected a model that ends in a Dense layer")
+        if not _gives_logits(last):
+            raise TypeError(
+                "expected a model that ends in a Dense layer, without a forward of its own, "
+                f"got {type(last).__name__}"
+            )
         return last
 
     def _enter(self, x: Any, mask: Any, training: bool) -> Path:
@@ -317,6 +320,10 @@ class Sequential(Trainer):
         model = cls()
         saving.load(model, path)
         return model
+
+
+def _gives_logits(layer: Layer | None) -> TypeGuard[Dense]:
+    return isinstance(layer, Dense) and layer.gives_logits
 
 
 def _numbered(name: str, taken: Collection[str]) -> str:

@@ -69,7 +69,11 @@ class Layer:
     gives_rows, takes_rows : bool
         Of two layers one after another: whether `rows` may stand for the first one's `forward`, and
         whether the second one's takes `fastrnn.functional.Rows` and its `backward` then returns the
-        gradient of their table. A class with a `forward` of its own has to say so again.
+        gradient of their table.
+    gives_logits : bool
+        Whether a model may take `Dense.logits` and `Dense.logits_backward`, and its loss do what
+        ``activation`` says, in place of `forward` and `backward`. A class with a `forward`,
+        `backward` or `activate` of its own has to say all three again.
     inner_layers : sequence of Layer
         What a wrapper wraps.
     """
@@ -82,6 +86,7 @@ class Layer:
     position_free: bool = False
     gives_rows: bool = False
     takes_rows: bool = False
+    gives_logits: bool = False
     inner_layers: Sequence[Layer] = ()
 
     def __init__(
@@ -111,9 +116,11 @@ class Layer:
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        if "forward" in cls.__dict__:
+        if _overrides(cls, "forward"):
             cls.gives_rows = cls.__dict__.get("gives_rows", False)
             cls.takes_rows = cls.__dict__.get("takes_rows", False)
+        if _overrides(cls, "forward", "backward", "activate"):
+            cls.gives_logits = cls.__dict__.get("gives_logits", False)
         Layer.classes[cls.__name__] = cls
 
     # ---- to override -----------------------------------------------------------------------------
@@ -274,6 +281,12 @@ class Layer:
         if not self.built:
             raise RuntimeError(f"layer {self.name!r} has no parameters yet: call it on data first")
         return self.parameters
+
+
+def _overrides(cls: type[Layer], *methods: str) -> bool:
+    """Whether one of the methods is another than that of the layer class before it."""
+    parent = next(base for base in cls.__mro__[1:] if issubclass(base, Layer))
+    return any(getattr(cls, name, None) is not getattr(parent, name, None) for name in methods)
 
 
 def replace(parameters: Mapping[str, Floating], weights: Sequence[Any]) -> None:

@@ -34,6 +34,7 @@ class Dense(Layer):
     """
 
     position_free = True
+    gives_logits = True
 
     def __init__(
         self,
