@@ -88,6 +88,17 @@ def test_callbacks_are_called_at_the_turning_points():
     ]
 
 
+def test_a_callback_that_did_not_begin_is_not_told_of_the_end():
+    stopping, model = EarlyStopping("loss", restore_best_weights=True), line()
+    fit(model, stopping)
+    model.set_weights([np.ones((1, 3)), np.ones(1)])
+    begun, other = Recorder(), Recorder()
+    with pytest.raises(ValueError, match="'val_loss'"):
+        fit(model, begun, EarlyStopping("val_loss"), stopping, other)
+    assert (begun.calls, other.calls) == (["train_begin", "train_end"], [])
+    assert all(np.all(weight == 1) for weight in model.get_weights())
+
+
 def test_a_callback_from_functions_is_called_with_the_hooks_arguments():
     seen = []
     tell = LambdaCallback(

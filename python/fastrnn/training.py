@@ -65,9 +65,12 @@ def fit(model: Trainer, plan: Plan) -> History:
     tell(every, "set_params", {**params, **more})
     model.stop_training = False
     source = _Source("x", plan.batches, plan.steps_per_epoch)
+    begun: list[Callback] = []
     with CtrlC() as ctrl_c:
         try:
-            tell(every, "on_train_begin", {})
+            for callback in every:
+                callback.on_train_begin({})
+                begun.append(callback)
             # A training that is gone on with has its first epochs in the history already.
             first = history.epoch[-1] + 1 if history.epoch else plan.initial_epoch
             for epoch in range(first, plan.epochs):
@@ -87,7 +90,9 @@ def fit(model: Trainer, plan: Plan) -> History:
             history.interrupted = ctrl_c.pressed
             history.complete = not ctrl_c.pressed
         finally:
-            tell(every, "on_train_end", {})
+            # Where one could not begin, those after it did not, and what they hold is an earlier
+            # training's.
+            tell(begun, "on_train_end", {})
     return history
 
 
