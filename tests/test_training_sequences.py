@@ -134,6 +134,19 @@ def test_fit_begins_each_epoch_of_a_stateful_model_with_zeros():
     assert losses[0] == pytest.approx(model.evaluate(continuous_batches(ids, 2, 20)), rel=1e-6)
 
 
+def test_with_steps_per_epoch_a_state_goes_on_until_the_data_begins_anew():
+    ids = np.random.default_rng(0).integers(0, 5, size=41) % 3
+    batches, model = list(continuous_batches(ids, 2, 5)), tagger(stateful=True)
+    # With a learning rate of 0 every pass is the same.
+    model.compile(SGD(0.0), "sparse_categorical_crossentropy")
+    one_pass = [model.train_on_batch(*batch) for batch in batches]
+    history = model.fit(batches, epochs=2, steps_per_epoch=6, verbose=0).history
+    expected = np.reshape(one_pass * 3, (2, 6)).mean(axis=1)
+    assert len(batches) == 4
+    assert history["loss"] == pytest.approx(expected, rel=1e-6)
+    assert expected[0] != pytest.approx(expected[1], rel=1e-3)
+
+
 def test_a_row_is_reset_where_a_batch_says_so():
     rng = np.random.default_rng(0)
     documents = [rng.integers(1, 10, n) for n in (13, 4, 8, 9, 21)]

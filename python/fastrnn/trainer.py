@@ -119,7 +119,7 @@ class Trainer(Trainable):
             Sequences of different lengths ([T_i] or [T_i, F]) share batches by length, are padded
             and masked: see `fastrnn.data.RaggedBatches`. Batches are tuples (x, y) or (x, y,
             sample_weight) or `fastrnn.data.Batch`; they are gone through once an epoch, in their
-            own order. Stateful layers begin each epoch with zeros.
+            own order. Stateful layers begin each pass over the data with zeros.
         y : array [N, ...], or list of N sequences, optional
             The targets.
         batch_size : int, optional

@@ -64,7 +64,7 @@ def fit(model: Trainer, plan: Plan) -> History:
     more = {"figures": _figures(model, plan), "other_figures": _adds_figures(plan.callbacks)}
     tell(every, "set_params", {**params, **more})
     model.stop_training = False
-    source = _Source("x", plan.batches, plan.steps_per_epoch)
+    source = _Source(model, "x", plan.batches, plan.steps_per_epoch)
     begun: list[Callback] = []
     with CtrlC() as ctrl_c:
         try:
@@ -132,8 +132,6 @@ def _train_epoch(
     """Train on one epoch's batches; return its figures, None if Ctrl-C came before any."""
     averages, number = Averages(model), -1
     looked_at = _looked_at(callbacks, "on_train_batch_end", "on_batch_end")
-    # A state carried over from the end of the data does not belong to its beginning.
-    model.reset_states()
     stopped = False
     try:
         for number, batch in enumerate(source.epoch()):
@@ -167,9 +165,8 @@ def evaluate(
     tell(callbacks, "on_test_begin", {})
     averages, looked_at = Averages(model), _looked_at(callbacks, "on_test_batch_end")
     states = model.get_states()
-    model.reset_states()
     try:
-        for number, batch in enumerate(_Source(name, batches, steps).epoch()):
+        for number, batch in enumerate(_Source(model, name, batches, steps).epoch()):
             tell(callbacks, "on_test_batch_begin", number, {})
             step = test_step(model, batch)
             averages.update(step)
@@ -290,10 +287,14 @@ class Averages:
 
 
 class _Source:
-    """Gives out batches, as many for an epoch as are asked for or as there are."""
+    """Gives out batches, as many for an epoch as are asked for or as there are.
 
-    def __init__(self, name: str, batches: Batches, steps: int | None) -> None:
-        self._name, self._batches, self._asked = name, batches, steps
+    The model's stateful layers begin each pass over the data with zeros: what was carried from its
+    end does not belong to its beginning.
+    """
+
+    def __init__(self, model: Trainer, name: str, batches: Batches, steps: int | None) -> None:
+        self._model, self._name, self._batches, self._asked = model, name, batches, steps
         self._left: Iterator[Any] | None = None
         self._epochs = 0
         self.steps = steps or length(batches)
@@ -302,7 +303,7 @@ class _Source:
         """Yield one epoch's batches."""
         self._epochs += 1
         count = 0
-        for batch in self._endless() if self._asked else iter(self._batches):
+        for batch in self._endless() if self._asked else self._pass():
             yield batch
             count += 1
             if count == self._asked:
@@ -315,12 +316,16 @@ class _Source:
                 "give a list or an object that can be iterated again"
             )
 
+    def _pass(self) -> Iterator[Any]:
+        self._model.reset_states()
+        return iter(self._batches)
+
     def _endless(self) -> Iterator[Any]:
         """Go on where the last epoch ended, from the beginning after the end."""
         while True:
             fresh = self._left is None
             if self._left is None:
-                self._left = iter(self._batches)
+                self._left = self._pass()
             count = 0
             for batch in self._left:
                 yield batch
