@@ -232,6 +232,43 @@ def test_a_loss_of_ones_own_is_weighted_and_masked_like_the_others(loss):
     assert own.gradient.dtype == p.dtype
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_a_loss_made_from_one_of_ours_is_computed_as_it_says(name):
+    ours, y, p, rows = CASES[name]
+    kind = type(ours)
+
+    class Triple(kind):
+        def losses_and_gradients(self, y_true, y_pred):
+            losses, gradients = super().losses_and_gradients(y_true, y_pred)
+            return 3 * losses, 3 * gradients
+
+    class Same(Triple):
+        pass
+
+    losses_of_rows, gradients = ours.losses_and_gradients(y, p)
+    assert np.allclose(losses_of_rows, rows, rtol=1e-12)
+    weights = RNG.random(STEPS)
+    expected = ours.value_and_gradient(y, p, weights)
+    assert np.allclose(gradients * weights[..., None] / rows.size, expected.gradient, rtol=1e-12)
+    config = ours.get_config()
+    for made in (Triple(**config), Same(**config)):
+        value, gradient, _ = made.value_and_gradient(y, p, weights)
+        assert value == pytest.approx(3 * expected.value, rel=1e-12)
+        assert np.allclose(gradient, 3 * expected.gradient, rtol=1e-12)
+        assert made.activation is None  # it is not given a model's logits
+    assert kind(**config).activation is ours.activation
+
+
+def test_a_class_that_is_ignored_is_left_out_of_a_loss_made_from_ours():
+    class Same(SparseCategoricalCrossentropy):
+        def losses_and_gradients(self, y_true, y_pred):
+            return super().losses_and_gradients(y_true, y_pred)
+
+    y = np.where(RNG.random(STEPS) < 0.5, LABELS, -1)
+    own, ours = (kind(ignore_class=-1) for kind in (Same, SparseCategoricalCrossentropy))
+    assert own(y, P) == pytest.approx(ours(y, P), rel=1e-12)
+
+
 def test_a_function_that_is_no_loss_is_refused():
     y, p = np.zeros(2), np.zeros((2, 1))
     with pytest.raises(TypeError, match=r"expected the function to return \(losses, gradients\)"):

@@ -26,7 +26,9 @@ class LossValue(NamedTuple):
 class Loss:
     """The base of all losses, and of one's own, which overrides `losses_and_gradients`.
 
-    It also overrides `get_config` if its constructor takes arguments, so that it can be saved.
+    A class made from one of the others may do so, too; it is then given the model's output, also
+    where the other one would take the logits of the last layer. One's own also overrides
+    `get_config` if its constructor takes arguments, so that it can be saved.
 
     Predictions [..., C] are rows [...] of C numbers; each row has a loss. What a row counts is its
     sample weight, 0 where it is masked.
@@ -56,6 +58,13 @@ class Loss:
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         Loss.classes[cls.__name__] = cls
+        parent = next(base for base in cls.__mro__[1:] if issubclass(base, Loss))
+        if cls.losses_and_gradients is not parent.losses_and_gradients:
+            # What the parent has instead, all rows in one and the logits, is another loss.
+            if "weighted" not in cls.__dict__:
+                cls.weighted = Loss.weighted  # type: ignore[method-assign]
+            if "activation" not in cls.__dict__:
+                cls.activation = None
 
     # ---- to override -----------------------------------------------------------------------------
 
