@@ -17,6 +17,7 @@ import numpy as np
 
 from fastrnn import initializers, io, random
 from fastrnn._path import walk
+from fastrnn._registry import name_in_files
 from fastrnn._typing import Array
 from fastrnn.callbacks.base import Callback
 from fastrnn.layers.base import Layer
@@ -176,7 +177,7 @@ def restore_training(
             for name in sorted({*metadata, *model.metadata})
         ),
     ):
-        if saved != present:
+        if _unqualified(saved) != _unqualified(present):
             was, now = _differing(saved, present)
             raise ValueError(
                 f"{path}: the training in it is of another {what}; it was {was}, now it is {now}. "
@@ -202,11 +203,23 @@ def _choices(model: Trainer) -> dict[str, Any]:
     """
     choices: dict[str, dict[str, Any]] = {}
     for name, thing in (("optimizer", model.need_optimizer()), ("loss", model.need_loss())):
-        choices[name] = {"class": type(thing).__name__}
+        choices[name] = {"class": name_in_files(type(thing))}
         with contextlib.suppress(ValueError):
             choices[name] = _described(thing)
     choices["optimizer"].get("config", {}).pop("learning_rate", None)
     return choices
+
+
+def _unqualified(description: Any) -> Any:
+    """Leave the classes' names without their modules: earlier versions wrote these alone."""
+    if isinstance(description, list):
+        return [_unqualified(part) for part in description]
+    if not isinstance(description, dict):
+        return description
+    return {
+        key: part.rpartition(".")[2] if key == "class" else _unqualified(part)
+        for key, part in description.items()
+    }
 
 
 def _stateful(callbacks: Sequence[Callback]) -> list[Callback]:
@@ -223,7 +236,7 @@ def _parts(model: Trainer) -> tuple[Arrays, dict[str, str]]:
 
 def _described(thing: Layer | Loss | Metric | Optimizer) -> dict[str, Any]:
     _check_config(thing)
-    return {"class": type(thing).__name__, "config": thing.get_config()}
+    return {"class": name_in_files(type(thing)), "config": thing.get_config()}
 
 
 def _described_as(name: str, layer: Layer) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fastrnn import _check, ops, random
+from fastrnn._registry import Registry
 from fastrnn._typing import Array, Floating, Shape
 from fastrnn.layers import unsupported
 
@@ -78,7 +79,7 @@ class Layer:
         What a wrapper wraps.
     """
 
-    classes: ClassVar[dict[str, type[Layer]]] = {}
+    classes: ClassVar[Registry[Layer]] = Registry("layer")
     """Every layer class by its name: what a saved model's layers are made from."""
 
     uses_mask: bool = False
@@ -121,7 +122,7 @@ class Layer:
             cls.takes_rows = cls.__dict__.get("takes_rows", False)
         if _overrides(cls, "forward", "backward", "activate"):
             cls.gives_logits = cls.__dict__.get("gives_logits", False)
-        Layer.classes[cls.__name__] = cls
+        Layer.classes.add(cls)
 
     # ---- to override -----------------------------------------------------------------------------
 

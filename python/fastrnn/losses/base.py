@@ -7,6 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from fastrnn._registry import Registry
 from fastrnn._typing import Array, Floating
 
 REDUCTIONS = ("sum_over_batch_size", "mean", "sum", "mean_with_sample_weight")
@@ -42,7 +43,7 @@ class Loss:
         For one's own use.
     """
 
-    classes: ClassVar[dict[str, type[Loss]]] = {}
+    classes: ClassVar[Registry[Loss]] = Registry("loss")
     """Every loss class by its name: what a saved model's loss is made from."""
 
     activation: ClassVar[str | None] = None
@@ -57,7 +58,7 @@ class Loss:
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        Loss.classes[cls.__name__] = cls
+        Loss.classes.add(cls)
         parent = next(base for base in cls.__mro__[1:] if issubclass(base, Loss))
         if cls.losses_and_gradients is not parent.losses_and_gradients:
             # What the parent has instead, all rows in one and the logits, is another loss.

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from fastrnn._registry import Registry
 from fastrnn._typing import Array, Floating
 from fastrnn.losses import row_weights
 
@@ -23,7 +24,7 @@ class Metric:
         What the figure is called in logs and history; `default_name` where it is missing.
     """
 
-    classes: ClassVar[dict[str, type[Metric]]] = {}
+    classes: ClassVar[Registry[Metric]] = Registry("metric")
     """Every metric class by its name: what a saved model's metrics are made from."""
 
     default_name: ClassVar[str] = "metric"
@@ -36,7 +37,7 @@ class Metric:
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        Metric.classes[cls.__name__] = cls
+        Metric.classes.add(cls)
 
     # ---- to override -----------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 
 from fastrnn import _check, ops
+from fastrnn._registry import Registry
 from fastrnn._typing import Array, Floating
 from fastrnn.optimizers.schedules import LearningRateSchedule
 
@@ -43,7 +44,7 @@ class Optimizer:
         How many steps were taken.
     """
 
-    classes: ClassVar[dict[str, type[Optimizer]]] = {}
+    classes: ClassVar[Registry[Optimizer]] = Registry("optimizer")
     """Every optimiser class by its name: what a saved model's optimiser is made from."""
 
     slots: tuple[str, ...] = ()
@@ -82,7 +83,7 @@ class Optimizer:
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        Optimizer.classes[cls.__name__] = cls
+        Optimizer.classes.add(cls)
         if "update" in cls.__dict__ and "takes_rows" not in cls.__dict__:
             cls.takes_rows = False
 
