@@ -140,6 +140,18 @@ def test_steps_of_arrays_begin_again_after_their_end():
     assert np.array_equal(model.predict(x[:20], batch_size=10), model.predict(x[:20]))
 
 
+def test_an_evaluation_ends_with_the_data_and_says_so():
+    x, y = toy_task(30)
+    model, batches = toy_model(optimizer=SGD(0.0)), [(x[:10], y[:10]), (x[10:], y[10:])]
+    for data in ((x, y, 20), (batches,), (iter(batches),)):
+        with pytest.warns(UserWarning, match="x: expected 5 batches, got 2"):
+            figures = model.evaluate(*data, steps=5)
+        assert figures == pytest.approx(model.evaluate(x, y), rel=1e-6)
+    with pytest.warns(UserWarning, match="validation_data: expected 3 batches, got 2"):
+        model.fit(x, y, validation_data=batches, validation_steps=3, verbose=0)
+    assert model.history.history["val_loss"] == pytest.approx([figures[0]], rel=1e-6)
+
+
 def test_fit_begins_at_the_initial_epoch():
     history = toy_model().fit(*toy_task(20), epochs=5, initial_epoch=3, verbose=0)
     assert history.epoch == [3, 4]

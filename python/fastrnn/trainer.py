@@ -146,8 +146,11 @@ class Trainer(Trainable):
             What each sample, or each step of it, counts in the loss.
         steps_per_epoch : int, optional
             How many batches an epoch has: the next one goes on where it ended. By default all.
-        validation_steps, validation_batch_size : int, optional
-            The same for the evaluation, which begins anew each time.
+        validation_steps : int, optional
+            How many batches an evaluation has, which begins anew each time. By default all; where
+            there are fewer, a warning says so.
+        validation_batch_size : int, optional
+            How many rows it takes together; ``batch_size`` by default.
         validation_freq : int or collection of int
             Evaluate after each so many epochs, or after these, of which the first is 1.
 

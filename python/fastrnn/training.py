@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -166,7 +168,7 @@ def evaluate(
     averages, looked_at = Averages(model), _looked_at(callbacks, "on_test_batch_end")
     states = model.get_states()
     try:
-        for number, batch in enumerate(_Source(model, name, batches, steps).epoch()):
+        for number, batch in enumerate(_Source(model, name, batches, steps).once()):
             tell(callbacks, "on_test_batch_begin", number, {})
             step = test_step(model, batch)
             averages.update(step)
@@ -309,12 +311,29 @@ class _Source:
             if count == self._asked:
                 return
         if count == 0 or self._asked:
-            found = f"only {count} of {self._asked} batches" if count else "no batches"
-            when = f" in epoch {self._epochs}" if self._epochs > 1 else ""
-            raise ValueError(
-                f"{self._name}: {found}{when}; a generator serves one pass only, "
-                "give a list or an object that can be iterated again"
+            raise self._too_few(count)
+
+    def once(self) -> Iterator[Any]:
+        """Yield the batches of one pass, no more than are asked for."""
+        count = 0
+        for batch in islice(self._pass(), self._asked):
+            yield batch
+            count += 1
+        if count == 0:
+            raise self._too_few(count)
+        if self._asked and count < self._asked:
+            warnings.warn(
+                f"{self._name}: expected {self._asked} batches, got {count} before the data ended",
+                stacklevel=4,  # what called the model's evaluate
             )
+
+    def _too_few(self, count: int) -> ValueError:
+        found = f"only {count} of {self._asked} batches" if count else "no batches"
+        when = f" in epoch {self._epochs}" if self._epochs > 1 else ""
+        return ValueError(
+            f"{self._name}: {found}{when}; a generator serves one pass only, "
+            "give a list or an object that can be iterated again"
+        )
 
     def _pass(self) -> Iterator[Any]:
         self._model.reset_states()
