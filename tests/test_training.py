@@ -180,6 +180,32 @@ def test_batches_that_are_asked_for_by_number_are_as_many_as_they_say():
     assert model.predict(batches).tobytes() == model.predict(x).tobytes()
 
 
+@pytest.mark.parametrize("iterable", [False, True])
+def test_batches_are_told_when_a_pass_over_them_has_ended(iterable):
+    x, y = toy_task(20)
+    events = []
+
+    class Shuffled(Numbered):
+        def __getitem__(self, number):
+            events.append(number)
+            return super().__getitem__(number)
+
+        def on_epoch_end(self):
+            events.append("end")
+
+    class Iterable(Shuffled):
+        def __iter__(self):
+            return (self[number] for number in range(len(self)))
+
+    batches = (Iterable if iterable else Shuffled)(x, y)
+    model = toy_model()
+    model.fit(batches, epochs=2, verbose=0)
+    assert events == [0, 1, "end"] * 2
+    del events[:]
+    model.fit(batches, steps_per_epoch=3, verbose=0)
+    assert events == [0, 1, "end", 0]
+
+
 def test_no_epochs_train_nothing():
     x, y = toy_task(20)
     model = toy_model()
