@@ -88,6 +88,32 @@ def test_what_stands_at_masked_steps_may_be_nan():
         model.train_on_batch(Batch(np.where(mask[..., None], x, np.nan), np.ones(4), mask=~mask))
 
 
+@pytest.mark.parametrize(
+    ("loss", "metric"),
+    [
+        ("sparse_categorical_crossentropy", "sparse_top_k_categorical_accuracy"),
+        ("categorical_crossentropy", "auc"),
+        ("binary_crossentropy", "precision"),
+        ("huber", "mae"),
+    ],
+)
+@pytest.mark.parametrize("class_weight", [None, {0: 2.0, 2: 0.5}])
+def test_targets_of_masked_steps_may_be_nan(loss, metric, class_weight):
+    ids = np.random.default_rng(0).integers(0, 10, (4, 5))
+    mask = np.arange(5) < np.array([5, 3, 1, 4])[:, None]
+    y = np.eye(3)[ids % 3] if loss != "sparse_categorical_crossentropy" else (ids % 3) * 1.0
+    places = mask if y.ndim == 2 else mask[..., None]
+    figures = []
+    for filled in (y, np.nan, -7.5):
+        fastrnn.set_seed(0)
+        model = tagger()
+        model.compile("adam", loss, [metric])
+        batch = Batch(ids, np.where(places, y, filled), mask=mask)
+        history = model.fit([batch], epochs=2, class_weight=class_weight, verbose=0).history
+        figures.append((history, model.evaluate([batch])))
+    assert figures[0] == figures[1] == figures[2]
+
+
 def test_features_may_be_ragged_too():
     x = [np.random.default_rng(len(row)).normal(size=(len(row), 3)) for row in ragged(20)]
     model = Sequential([GRU(5), Dense(2)])

@@ -24,7 +24,7 @@ from fastrnn.callbacks import (
 )
 from fastrnn.callbacks.base import hook_of
 from fastrnn.data import Batch, Batches, as_batch
-from fastrnn.losses import LossValue
+from fastrnn.losses import LossValue, unmasked_targets
 
 if TYPE_CHECKING:
     from fastrnn.trainer import Trainer
@@ -231,7 +231,7 @@ def _run(model: Trainer, given: Any, class_weight: ClassWeight | None, training:
     output = forward(batch.x, mask=batch.mask, training=training)
     mask = model.output_mask
     if class_weight is not None:
-        batch = weighted_by_class(batch, class_weight, output.ndim)
+        batch = weighted_by_class(batch, class_weight, output, mask)
     value = loss.value_and_gradient(
         batch.y, output, batch.sample_weight, mask, need_gradient=training, of_logits=fused
     )
@@ -240,16 +240,18 @@ def _run(model: Trainer, given: Any, class_weight: ClassWeight | None, training:
     return Step(value, batch, model.activate(output) if fused else output, mask)
 
 
-def weighted_by_class(batch: Batch, class_weight: ClassWeight, ndim: int) -> Batch:
+def weighted_by_class(
+    batch: Batch, class_weight: ClassWeight, output: Floating, mask: Array | None
+) -> Batch:
     """Return the batch with sample weights that are multiplied by those of the targets' classes.
 
-    A class that is not named counts 1. Targets with several columns, as the predictions of ``ndim``
-    dimensions have, are of the class of the greatest, as in Keras.
+    A class that is not named counts 1. Targets with several columns, as the model's output has, are
+    of the class of the greatest, as in Keras.
     """
-    labels = np.asarray(batch.y)
+    labels = np.asarray(unmasked_targets(batch.y, output.shape[:-1], mask))
     if labels.ndim > 1 and labels.shape[-1] == 1:
         labels = labels[..., 0]
-    if labels.ndim == ndim:
+    if labels.ndim == output.ndim:
         labels = labels.argmax(axis=-1)
     classes, places = np.unique(np.round(labels), return_inverse=True)
     weights = np.array([class_weight.get(int(label), 1.0) for label in classes], np.float64)

@@ -120,6 +120,7 @@ class Loss:
         """
         if y_pred.ndim < 2:
             raise ValueError(f"y_pred: expected shape (..., classes), got {y_pred.shape}")
+        y_true = unmasked_targets(y_true, y_pred.shape[:-1], mask)
         mask = self.own_mask(y_true, y_pred, mask)
         weights, valid = row_weights(y_pred.shape[:-1], sample_weight, mask, y_pred.dtype)
         count, divisor = float(valid), float(valid)
@@ -219,6 +220,19 @@ def row_weights(
         elif count < valid.size:
             weights = valid.astype(dtype)
     return None if weights is None else np.ascontiguousarray(weights), count
+
+
+def unmasked_targets(y_true: Any, rows: tuple[int, ...], mask: Any) -> Any:
+    """Return the targets of ``rows`` with 0, a valid label, wherever the mask is False."""
+    targets, given = np.asarray(y_true), np.asarray(mask)
+    # What else is wrong is said by those who look at the targets and the mask.
+    if given.dtype.kind != "b" or targets.shape[: len(rows)] != rows:
+        return y_true
+    valid = _over_rows("mask", given, rows)
+    if valid.all():
+        return y_true
+    missing = (1,) * (targets.ndim - len(rows))
+    return np.where(valid.reshape(rows + missing), targets, targets.dtype.type(0))
 
 
 def _over_rows(name: str, array: Array, rows: tuple[int, ...]) -> Array:
