@@ -19,7 +19,7 @@ from fastrnn import initializers, io, random
 from fastrnn._path import walk
 from fastrnn._registry import name_in_files
 from fastrnn._typing import Array
-from fastrnn.callbacks.base import Callback
+from fastrnn.callbacks.base import Callback, hook_of
 from fastrnn.layers.base import Layer
 from fastrnn.losses import Loss
 from fastrnn.metrics import Metric
@@ -127,7 +127,7 @@ def save_training(
     states = []
     for i, callback in enumerate(_stateful(callbacks)):
         state, held = _without_arrays(callback.get_state(), f"callbacks/{i}/")
-        states.append({"class": type(callback).__name__, "state": state})
+        states.append({"class": type(callback).__name__, "state": _checked(state, callback)})
         arrays.update(held)
     # Not where there is a function: the program that goes on has it anyway.
     with contextlib.suppress(ValueError):
@@ -223,7 +223,21 @@ def _unqualified(description: Any) -> Any:
 
 
 def _stateful(callbacks: Sequence[Callback]) -> list[Callback]:
-    return [callback for callback in callbacks if callback.get_state()]
+    # By what there is to be called: a state that is empty at first may not be so later.
+    return [c for c in callbacks if hook_of(c, "get_state") is not Callback.get_state]
+
+
+def _checked(state: dict[str, Any], callback: Callback) -> dict[str, Any]:
+    """Return what is left of a callback's state without its arrays, if JSON can hold it."""
+    for name, value in state.items():
+        try:
+            json.dumps(value)
+        except (TypeError, ValueError) as error:
+            raise TypeError(
+                f"{type(callback).__name__}.get_state: expected what JSON can hold, or arrays, got "
+                f"{value!r} for {name!r}"
+            ) from error
+    return state
 
 
 # ---- parts of a file -----------------------------------------------------------------------------
