@@ -1,5 +1,8 @@
 """The model that layers make: input, weights, names, summary, frozen layers, one's own layers."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -219,6 +222,18 @@ def test_a_frozen_layer_stays_as_it_is():
     assert changed == {"embedding.weight", "dense.weight", "dense.bias"}
     model.layers[0].trainable = model.layers[2].trainable = False
     assert model.train_on_batch(x, y) == model.train_on_batch(x, y)
+
+
+def test_frozen_layers_before_the_first_trained_one_keep_nothing_of_a_pass():
+    model = small_model()
+    model.layers[0].trainable = model.layers[1].trainable = False
+    model.compile("sgd", "mse")
+    x = np.arange(6).reshape(2, 3)
+    for trainable in (True, False):
+        model.layers[2].trainable = model.layers[3].trainable = trainable
+        model.train_on_batch(x, np.zeros((2, 2)))
+        copied = pickle.loads(pickle.dumps(copy.deepcopy(model)))  # not of what the core keeps
+        assert copied.predict(x).tobytes() == model.predict(x).tobytes()
 
 
 def test_a_layer_of_ones_own_is_a_small_class():

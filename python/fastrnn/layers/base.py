@@ -89,6 +89,8 @@ class Layer:
     takes_rows: bool = False
     gives_logits: bool = False
     inner_layers: Sequence[Layer] = ()
+    kept_for_backward: ClassVar[tuple[str, ...]] = ()
+    """The attributes that a training `forward` sets; `forget_pass` sets them to None."""
 
     def __init__(
         self,
@@ -147,6 +149,13 @@ class Layer:
     def backward(self, dy: Array, *, need_dx: bool = True) -> Floating | None:
         """Set `gradients` and return dx of the last training `forward` (None if not needed)."""
         raise NotImplementedError(f"{type(self).__name__}.backward")
+
+    def forget_pass(self) -> None:
+        """Let go of what `forward` kept for a `backward` that will not be called."""
+        for name in self.kept_for_backward:
+            setattr(self, name, None)
+        for layer in self.inner_layers:
+            layer.forget_pass()
 
     def gradients_for_step(self) -> Mapping[str, ops.Gradient]:
         """Return `gradients` as an optimiser may take them."""

@@ -39,6 +39,7 @@ class Bidirectional(Layer):
     uses_mask = True
     position_free = True
     takes_rows = True
+    kept_for_backward = ("_halves",)
 
     def __init__(
         self,

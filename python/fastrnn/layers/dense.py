@@ -35,6 +35,7 @@ class Dense(Layer):
 
     position_free = True
     gives_logits = True
+    kept_for_backward = ("_x", "_kept")
 
     def __init__(
         self,

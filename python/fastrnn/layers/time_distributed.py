@@ -30,6 +30,7 @@ class TimeDistributed(Layer):
     """
 
     position_free = True
+    kept_for_backward = ("_steps",)
 
     def __init__(self, layer: Layer, **kwargs: Any) -> None:
         if not isinstance(layer, Layer):
