@@ -78,6 +78,22 @@ def test_validation_split_leaves_the_end_out_of_training():
     assert seen != x[:30].tolist()
 
 
+@pytest.mark.parametrize("rows", [np.asarray, lambda x: [row[: 3 + row[0] % 3] for row in x]])
+def test_a_validation_has_batches_of_its_own_size(rows):
+    x, y = toy_task(40)
+    counts = []
+    note = fastrnn.callbacks.LambdaCallback(
+        on_test_begin=lambda logs: counts.append(0),
+        on_test_batch_end=lambda batch, logs: counts.append(counts.pop() + 1),
+    )
+    options = {"batch_size": 5, "callbacks": note, "verbose": 0}
+    data = {"validation_split": 0.25}, {"validation_data": (rows(x[:10]), y[:10])}
+    for given in data:
+        for size in ({}, {"validation_batch_size": 2}):
+            toy_model().fit(rows(x), y, **given, **size, **options)
+    assert counts == [2, 5] * 2
+
+
 def test_validation_data_may_have_weights():
     x, y = toy_task(40)
     weights = np.linspace(0, 1, 40)

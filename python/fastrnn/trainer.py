@@ -161,6 +161,7 @@ class Trainer(Trainable):
         """
         self.need_optimizer().bind(self)
         size = 32 if batch_size is None else batch_size
+        validation_size = _optional("validation_batch_size", validation_batch_size) or size
         split = _check.fraction("validation_split", validation_split)
         if shuffle not in (True, False):
             raise TypeError(f"shuffle: expected True or False, got {shuffle!r}")
@@ -170,12 +171,12 @@ class Trainer(Trainable):
         check_ranges(self, batches, uncounted=uncounted)
         validation = None
         if validation_data is not None:
-            validation = _validation(validation_data, validation_batch_size or size)
+            validation = _validation(validation_data, validation_size)
             check_ranges(self, validation, ("validation_data x", "validation_data y"))
         elif split:
             if y is None or not hasattr(batches, "split"):
                 raise ValueError("validation_split: needs arrays x and y, got batches")
-            batches, validation = batches.split(split)
+            batches, validation = batches.split(split, validation_size)
         return training.fit(
             self,
             training.Plan(
