@@ -344,6 +344,10 @@ def test_the_learning_rate_falls_on_a_plateau_and_rests_for_the_cooldown(capsys)
     assert rates == pytest.approx([0.1] * 3 + [0.01] * 2 + [0.005] * 4)
     assert model.optimizer.learning_rate == 0.005
     assert "from 0.1 to 0.01" in capsys.readouterr().out
+    model = line(ExponentialDecay(0.1, 10, 0.5))
+    with pytest.raises(TypeError, match="follows a schedule"):
+        fit(model, reduce)
+    assert not model.optimizer.iterations
 
 
 # ---- files ---------------------------------------------------------------------------------------

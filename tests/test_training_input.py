@@ -121,6 +121,24 @@ def test_what_cannot_be_predicted_is_named(x, words):
         toy_model().predict(x)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("sgd", "mae", ["bogus"]), "metrics: expected a Metric.*got 'bogus'"),
+        (("sgd", "mae", None, ["bogus"]), "metrics: expected a Metric.*got 'bogus'"),
+        (("sgd", "bogus", ["mae"]), "loss: expected a Loss"),
+        (("bogus", "mae", ["mae"]), "optimizer: expected an Optimizer"),
+    ],
+)
+def test_a_compile_that_fails_leaves_the_model_as_it_was(arguments, words):
+    model = toy_model()
+    parts = lambda: (model.optimizer, model.loss, *model.metrics, *model.weighted_metrics)  # noqa: E731
+    before = parts()
+    with pytest.raises(ValueError, match=words):
+        model.compile(*arguments)
+    assert parts() == before
+
+
 def test_an_optimiser_trains_one_model_only():
     x, y = toy_task(20)
     optimizer = fastrnn.Adam(0.02)

@@ -63,12 +63,13 @@ class Trainer(Trainable):
         """
         if loss is None:
             raise ValueError("loss: expected a Loss, a name or a function, got None")
-        chosen = optimizers.get(optimizer)
+        # All of it is made before anything is replaced.
+        chosen, new_loss, taken = optimizers.get(optimizer), losses.get(loss), {"loss"}
+        plain = _metrics(metrics or [], new_loss, taken)
+        weighted = _metrics(weighted_metrics or [], new_loss, taken)
         chosen.bind(self)
-        self.optimizer, self.loss = chosen, losses.get(loss)
-        taken = {"loss"}
-        self.metrics = _metrics(metrics or [], self.loss, taken)
-        self.weighted_metrics = _metrics(weighted_metrics or [], self.loss, taken)
+        self.optimizer, self.loss = chosen, new_loss
+        self.metrics, self.weighted_metrics = plain, weighted
 
     @property
     def all_metrics(self) -> list[metrics.Metric]:
