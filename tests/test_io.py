@@ -74,6 +74,17 @@ def test_a_model_file_can_be_read_by_safetensors_alone(model, tmp_path):
     ]
 
 
+def test_a_models_name_is_saved_where_earlier_versions_had_none(model, tmp_path):
+    path, model.name = tmp_path / "model.safetensors", "mine"
+    model.save(path)
+    assert Sequential.load(path).name == "mine"
+    arrays, metadata = io.load_arrays(path)
+    config = json.loads(metadata["model"])
+    del config["name"]
+    io.save_arrays(path, arrays, {**metadata, "model": json.dumps(config)})
+    assert Sequential.load(path).name == "sequential"
+
+
 def test_a_layer_of_ones_own_is_saved_by_its_class(tmp_path):
     class Scale(Layer):
         def __init__(self, factor, **kwargs):

@@ -132,7 +132,10 @@ def test_what_cannot_be_predicted_is_named(x, words):
 )
 def test_a_compile_that_fails_leaves_the_model_as_it_was(arguments, words):
     model = toy_model()
-    parts = lambda: (model.optimizer, model.loss, *model.metrics, *model.weighted_metrics)  # noqa: E731
+
+    def parts():
+        return [model.optimizer, model.loss, *model.metrics, *model.weighted_metrics]
+
     before = parts()
     with pytest.raises(ValueError, match=words):
         model.compile(*arguments)

@@ -14,6 +14,7 @@ from fastrnn.layers.base import Layer
 class Trainable(ABC):
     """The face that a model shows to the training loop; `Sequential` has what is behind it."""
 
+    name: str
     layers: list[Layer]
     input_shape: Shape | None
     output_mask: Array | None

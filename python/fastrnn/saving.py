@@ -58,6 +58,7 @@ def load(model: Sequential, path: str | os.PathLike[str]) -> None:
     parameters, others, own, metadata = _read(path)
     try:
         config = json.loads(own["model"])
+        model.name = config.get("name", model.name)  # earlier versions did not write it
         for layer in config["layers"]:
             model.add(Layer.classes[layer["class"]].from_config(layer["config"]))
         _build_with(model, config["input_shape"], parameters)
@@ -244,7 +245,11 @@ def _checked(state: dict[str, Any], callback: Callback) -> dict[str, Any]:
 
 
 def _parts(model: Trainer) -> tuple[Arrays, dict[str, str]]:
-    config = {"input_shape": model.input_shape, "layers": describe_layers(model)}
+    config = {
+        "name": model.name,
+        "input_shape": model.input_shape,
+        "layers": describe_layers(model),
+    }
     return dict(model.parameters), {"format": _FORMAT, "model": json.dumps(config)}
 
 
