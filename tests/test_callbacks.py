@@ -126,6 +126,27 @@ def test_the_logs_of_a_batch_are_the_figures_so_far():
     assert seen == expected
 
 
+def test_an_evaluation_within_an_epoch_leaves_the_epochs_figures_alone():
+    figures, others = [], []
+    for evaluates in (False, True):
+        fastrnn.set_seed(0)
+        model = Sequential([Dense(1, activation="sigmoid")])
+        model.compile(SGD(0.1), "binary_crossentropy", ["mae", fastrnn.metrics.AUC()])
+
+        def evaluate(batch, logs, model=model, evaluates=evaluates):
+            if evaluates:
+                model.test_on_batch(X[:3], Y[:3] > 0)
+                others.append(model.evaluate(X[:7], Y[:7] > 0, return_dict=True))
+
+        callback = LambdaCallback(on_train_batch_end=evaluate)
+        options = {"batch_size": 5, "callbacks": callback, "verbose": 0, "epochs": 2}
+        figures.append(model.fit(X, Y > 0, **options).history)
+    assert figures[0] == figures[1]
+    # Outside of an epoch the metrics can be looked at afterwards.
+    assert others[-1] == model.evaluate(X[:7], Y[:7] > 0, return_dict=True)
+    assert [metric.result() for metric in model.metrics] == list(others[-1].values())[1:]
+
+
 def test_hooks_may_be_written_without_defaults_as_keras_calls_them():
     """Keras hands every hook its logs, empty ones too."""
     seen = []

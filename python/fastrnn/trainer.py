@@ -27,6 +27,8 @@ class Trainer(Trainable):
         What the last `fit` returned, or was about to when an error ended it.
     stop_training : bool
         A callback sets it to end `fit` after the batch.
+    in_epoch : bool
+        Whether `fit` is within an epoch, whose figures the metrics are collecting.
     """
 
     def __init__(self) -> None:
@@ -35,7 +37,7 @@ class Trainer(Trainable):
         self.metrics: list[metrics.Metric] = []
         self.weighted_metrics: list[metrics.Metric] = []
         self.history = History()
-        self.stop_training = False
+        self.stop_training = self.in_epoch = False
 
     # ---- compile ---------------------------------------------------------------------------------
 
@@ -278,18 +280,20 @@ class Trainer(Trainable):
             The batch's loss before the step; with metrics a list of it and them; with
             ``return_dict`` all by name.
         """
-        averages = training.Averages(self)
         weights = None if class_weight is None else _class_weight(class_weight)
-        averages.update(training.train_step(self, _one_batch(x, y, sample_weight), weights))
-        return _figures(averages.result(), return_dict)
+        with training.apart_from_the_epoch(self):
+            averages = training.Averages(self)
+            averages.update(training.train_step(self, _one_batch(x, y, sample_weight), weights))
+            return _figures(averages.result(), return_dict)
 
     def test_on_batch(
         self, x: Any, y: Any = None, sample_weight: Any = None, *, return_dict: bool = False
     ) -> Any:
         """Return one batch's loss and metrics, as `train_on_batch` does, without a step."""
-        averages = training.Averages(self)
-        averages.update(training.test_step(self, _one_batch(x, y, sample_weight)))
-        return _figures(averages.result(), return_dict)
+        with training.apart_from_the_epoch(self):
+            averages = training.Averages(self)
+            averages.update(training.test_step(self, _one_batch(x, y, sample_weight)))
+            return _figures(averages.result(), return_dict)
 
     def predict_on_batch(self, x: Any) -> Floating:
         """Return the output for one batch; that of sequences is padded with zeros."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
@@ -134,7 +136,7 @@ def _train_epoch(
     """Train on one epoch's batches; return its figures, None if Ctrl-C came before any."""
     averages, number = Averages(model), -1
     looked_at = _looked_at(callbacks, "on_train_batch_end", "on_batch_end")
-    stopped = False
+    stopped, model.in_epoch = False, True
     try:
         for number, batch in enumerate(source.epoch()):
             tell(callbacks, "on_train_batch_begin", number, {})
@@ -149,6 +151,8 @@ def _train_epoch(
         if ctrl_c.pressed:
             raise
         stopped = ctrl_c.pressed = True
+    finally:
+        model.in_epoch = False
     model.history.partial = stopped and number + 1 != source.steps
     return averages.result() if number >= 0 else None
 
@@ -164,6 +168,13 @@ def evaluate(
 
     ``name`` is what the batches are called in an error's message.
     """
+    with apart_from_the_epoch(model):
+        return _evaluate(model, batches, callbacks, steps, name)
+
+
+def _evaluate(
+    model: Trainer, batches: Batches, callbacks: Sequence[Callback], steps: int | None, name: str
+) -> Logs:
     tell(callbacks, "on_test_begin", {})
     averages, looked_at = Averages(model), _looked_at(callbacks, "on_test_batch_end")
     states = model.get_states()
@@ -288,6 +299,21 @@ class Averages:
         """Return the figures."""
         figures = {metric.name: metric.result() for metric in self._model.all_metrics}
         return {"loss": self._total / self._count if self._count else 0.0, **figures}
+
+
+@contextlib.contextmanager
+def apart_from_the_epoch(model: Trainer) -> Iterator[None]:
+    """Let the metrics collect other figures, where a callback asks for them within an epoch."""
+    held = [vars(metric).copy() for metric in model.all_metrics] if model.in_epoch else []
+    metrics = model.all_metrics[: len(held)]
+    for metric, state in zip(metrics, held, strict=True):
+        vars(metric).update(copy.deepcopy(state))
+    try:
+        yield
+    finally:
+        for metric, state in zip(metrics, held, strict=True):
+            vars(metric).clear()
+            vars(metric).update(state)
 
 
 class _Source:
