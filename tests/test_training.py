@@ -316,6 +316,19 @@ def test_metrics_ignore_sample_weights_and_weighted_metrics_do_not():
 # ---- evaluate and predict ------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("reduction", ["sum", "mean", "mean_with_sample_weight"])
+def test_the_loss_is_that_of_all_rows_whatever_the_batches(reduction):
+    x, y = toy_task(50)
+    weights = np.linspace(0, 1, 50)
+    model = toy_model()
+    loss = fastrnn.losses.BinaryCrossentropy(reduction=reduction)
+    model.compile(SGD(0.0), loss)
+    expected = loss(y, model.predict(x), weights)
+    assert model.evaluate(x, y, 7, sample_weight=weights) == pytest.approx(expected, rel=1e-5)
+    options = {"batch_size": 7, "sample_weight": weights, "verbose": 0}
+    assert model.fit(x, y, **options).history["loss"] == pytest.approx([expected], rel=1e-5)
+
+
 def test_evaluate_is_the_mean_over_all_rows_whatever_the_batches():
     x, y = toy_task(50)
     model = toy_model()

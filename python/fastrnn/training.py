@@ -276,17 +276,18 @@ def weighted_by_class(
 
 
 class Averages:
-    """The loss, averaged over all rows, and the metrics of one pass."""
+    """The loss of all rows, and the metrics of one pass."""
 
     def __init__(self, model: Trainer) -> None:
         self._model = model
+        self._adds = model.need_loss().reduction == "sum"
         self._total = self._count = 0.0
         for metric in model.all_metrics:
             metric.reset_state()
 
     def update(self, step: Step) -> None:
         """Take a batch in."""
-        self._total += step.loss.value * step.loss.weight
+        self._total += step.loss.value * (1.0 if self._adds else step.loss.weight)
         self._count += step.loss.weight
         if step.output is not None:
             batch = step.batch
@@ -298,7 +299,8 @@ class Averages:
     def result(self) -> Logs:
         """Return the figures."""
         figures = {metric.name: metric.result() for metric in self._model.all_metrics}
-        return {"loss": self._total / self._count if self._count else 0.0, **figures}
+        divisor = 1.0 if self._adds else self._count
+        return {"loss": self._total / divisor if divisor else 0.0, **figures}
 
 
 @contextlib.contextmanager

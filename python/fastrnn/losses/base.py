@@ -21,7 +21,8 @@ class LossValue(NamedTuple):
     gradient: Floating | None
     """Of the value by the predictions, of their shape; None if not needed."""
     weight: float
-    """What the batch counts in a mean over batches: that is then the mean over all rows."""
+    """What the batch counts in a mean over batches: that is then the mean over all rows. Sums are
+    added up instead."""
 
 
 class Loss:
