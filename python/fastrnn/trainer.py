@@ -62,6 +62,14 @@ class Trainer(Trainable):
             What is computed besides the loss, e.g. "accuracy"; masks count, sample weights do not.
         weighted_metrics : sequence of Metric, str or function
             The same, and sample weights count.
+
+        Raises
+        ------
+        TypeError
+            If ``metrics`` or ``weighted_metrics`` is no list.
+        ValueError
+            If one of them, the loss or the optimiser is unknown, or the optimiser took steps on
+            another model. The model is as it was then.
         """
         if loss is None:
             raise ValueError("loss: expected a Loss, a name or a function, got None")
@@ -161,6 +169,20 @@ class Trainer(Trainable):
         -------
         History
             ``history.history`` has each epoch's figures.
+
+        Raises
+        ------
+        RuntimeError
+            If the model is not compiled.
+        TypeError
+            If an argument is of another kind than said above, or data consists of no numbers.
+        ValueError
+            If numbers of rows or shapes do not match, ``x`` has NaN or infinity at steps that are
+            not masked, ids or targets lie outside of what model and loss have, an argument is out
+            of range, a callback watches a figure that will not be there, or there are fewer batches
+            than were asked for. All that arrays and arguments tell is found before the first step.
+        IndexError
+            If a batch of an iterable has an id outside of an `Embedding`.
         """
         self.need_optimizer().bind(self)
         size = 32 if batch_size is None else batch_size
@@ -210,10 +232,36 @@ class Trainer(Trainable):
     ) -> Any:
         """Return the loss over all of the data; with metrics a list of it and them, or all by name.
 
-        ``x``, ``y`` and ``sample_weight`` as in `fit`, and ``verbose``, except that "auto" shows
-        nothing where there is no terminal. The loss is the mean over all rows (samples,
-        or their steps) that are not masked, however they are batched. Stateful layers begin with
-        zeros and are left as they were.
+        The loss is that of all rows (samples, or their steps) that are not masked, however they are
+        batched: by default the mean. Stateful layers begin with zeros and are left as they were.
+
+        Parameters
+        ----------
+        x, y, sample_weight
+            As in `fit`.
+        batch_size : int, optional
+            How many rows are run together; 32 by default.
+        verbose : {"auto", 0, 1, 2}
+            1 shows a bar, 2 a line at the end; "auto" a bar on a terminal.
+        steps : int, optional
+            How many batches are taken, of one pass. By default all; where there are fewer, a
+            warning says so.
+        callbacks : Callback or sequence of them, optional
+            Called at the turning points of the pass.
+        return_dict : bool
+            Return a dict of all figures by name.
+
+        Returns
+        -------
+        float, list of float or dict of str to float
+            The loss; with metrics a list of it and them.
+
+        Raises
+        ------
+        RuntimeError
+            If the model is not compiled.
+        TypeError, ValueError, IndexError
+            As `fit` does.
         """
         size = 32 if batch_size is None else batch_size
         batches = as_batches(x, y, size, sample_weight=sample_weight)
@@ -250,6 +298,16 @@ class Trainer(Trainable):
         -------
         array [N, ...] or list of N arrays [T_i, ...]
             A list where ``x`` has sequences of different lengths and each step an output.
+
+        Raises
+        ------
+        TypeError
+            If ``x`` is neither rows nor batches, or consists of no numbers.
+        ValueError
+            If it is empty, or has NaN or infinity at steps that are not masked, or its shape is not
+            what the model was built for.
+        IndexError
+            If an id is outside of an `Embedding`.
         """
         size = 32 if batch_size is None else _check.positive_int("batch_size", batch_size)
         steps = _optional("steps", steps)
@@ -272,13 +330,32 @@ class Trainer(Trainable):
         *,
         return_dict: bool = False,
     ) -> Any:
-        """Take one step on one batch: arrays, lists of sequences, or a `fastrnn.data.Batch`.
+        """Take one step on one batch.
+
+        Parameters
+        ----------
+        x : array [B, ...], list of B sequences, or `fastrnn.data.Batch`
+            Sequences are padded and masked. A `Batch` has targets and weights of its own.
+        y : array [B, ...], or list of B sequences
+            The targets.
+        sample_weight : array [B] or [B, T], or list of B sequences, optional
+            What each sample, or each step of it, counts in the loss.
+        class_weight : dict of int to float, optional
+            What samples of a class count, as in `fit`.
+        return_dict : bool
+            Return a dict of all figures by name.
 
         Returns
         -------
-        float, list or dict
-            The batch's loss before the step; with metrics a list of it and them; with
-            ``return_dict`` all by name.
+        float, list of float or dict of str to float
+            The batch's loss before the step; with metrics a list of it and them.
+
+        Raises
+        ------
+        RuntimeError
+            If the model is not compiled.
+        TypeError, ValueError, IndexError
+            As `fit` does, before a parameter is changed.
         """
         weights = None if class_weight is None else _class_weight(class_weight)
         with training.apart_from_the_epoch(self):
@@ -289,7 +366,23 @@ class Trainer(Trainable):
     def test_on_batch(
         self, x: Any, y: Any = None, sample_weight: Any = None, *, return_dict: bool = False
     ) -> Any:
-        """Return one batch's loss and metrics, as `train_on_batch` does, without a step."""
+        """Return one batch's loss and metrics, as `train_on_batch` does, without a step.
+
+        Parameters
+        ----------
+        x, y, sample_weight, return_dict
+            As in `train_on_batch`.
+
+        Returns
+        -------
+        float, list of float or dict of str to float
+            The batch's loss; with metrics a list of it and them.
+
+        Raises
+        ------
+        RuntimeError, TypeError, ValueError, IndexError
+            As `train_on_batch` does.
+        """
         with training.apart_from_the_epoch(self):
             averages = training.Averages(self)
             averages.update(training.test_step(self, _one_batch(x, y, sample_weight)))
