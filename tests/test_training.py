@@ -160,8 +160,9 @@ def test_an_evaluation_ends_with_the_data_and_says_so():
     x, y = toy_task(30)
     model, batches = toy_model(optimizer=SGD(0.0)), [(x[:10], y[:10]), (x[10:], y[10:])]
     for data in ((x, y, 20), (batches,), (iter(batches),)):
-        with pytest.warns(UserWarning, match="x: expected 5 batches, got 2"):
+        with pytest.warns(UserWarning, match="x: expected 5 batches, got 2") as warnings:
             figures = model.evaluate(*data, steps=5)
+        assert warnings[0].filename == __file__
         assert figures == pytest.approx(model.evaluate(x, y), rel=1e-6)
     with pytest.warns(UserWarning, match="validation_data: expected 3 batches, got 2"):
         model.fit(x, y, validation_data=batches, validation_steps=3, verbose=0)

@@ -218,7 +218,7 @@ def _unqualified(description: Any) -> Any:
     if not isinstance(description, dict):
         return description
     return {
-        key: part.rpartition(".")[2] if key == "class" else _unqualified(part)
+        key: str(part).rpartition(".")[2] if key == "class" else _unqualified(part)
         for key, part in description.items()
     }
 

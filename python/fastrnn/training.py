@@ -354,7 +354,7 @@ class _Source:
         if self._asked and count < self._asked:
             warnings.warn(
                 f"{self._name}: expected {self._asked} batches, got {count} before the data ended",
-                stacklevel=4,  # what called the model's evaluate
+                stacklevel=5,  # what called the model's evaluate
             )
 
     def _too_few(self, count: int) -> ValueError:
