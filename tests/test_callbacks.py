@@ -88,6 +88,17 @@ def test_callbacks_are_called_at_the_turning_points():
     ]
 
 
+def test_a_callback_that_did_not_begin_is_not_told_of_the_end():
+    stopping, model = EarlyStopping("loss", restore_best_weights=True), line()
+    fit(model, stopping)
+    model.set_weights([np.ones((1, 3)), np.ones(1)])
+    begun, other = Recorder(), Recorder()
+    with pytest.raises(ValueError, match="'val_loss'"):
+        fit(model, begun, EarlyStopping("val_loss"), stopping, other)
+    assert (begun.calls, other.calls) == (["train_begin", "train_end"], [])
+    assert all(np.all(weight == 1) for weight in model.get_weights())
+
+
 def test_a_callback_from_functions_is_called_with_the_hooks_arguments():
     seen = []
     tell = LambdaCallback(
@@ -113,6 +124,27 @@ def test_the_logs_of_a_batch_are_the_figures_so_far():
     rows = [X[:8], X[:16], X, X[:3]]
     expected = [model.evaluate(x, Y[: len(x)], batch_size=8, return_dict=True) for x in rows]
     assert seen == expected
+
+
+def test_an_evaluation_within_an_epoch_leaves_the_epochs_figures_alone():
+    figures, others = [], []
+    for evaluates in (False, True):
+        fastrnn.set_seed(0)
+        model = Sequential([Dense(1, activation="sigmoid")])
+        model.compile(SGD(0.1), "binary_crossentropy", ["mae", fastrnn.metrics.AUC()])
+
+        def evaluate(batch, logs, model=model, evaluates=evaluates):
+            if evaluates:
+                model.test_on_batch(X[:3], Y[:3] > 0)
+                others.append(model.evaluate(X[:7], Y[:7] > 0, return_dict=True))
+
+        callback = LambdaCallback(on_train_batch_end=evaluate)
+        options = {"batch_size": 5, "callbacks": callback, "verbose": 0, "epochs": 2}
+        figures.append(model.fit(X, Y > 0, **options).history)
+    assert figures[0] == figures[1]
+    # Outside of an epoch the metrics can be looked at afterwards.
+    assert others[-1] == model.evaluate(X[:7], Y[:7] > 0, return_dict=True)
+    assert [metric.result() for metric in model.metrics] == list(others[-1].values())[1:]
 
 
 def test_hooks_may_be_written_without_defaults_as_keras_calls_them():
@@ -333,6 +365,10 @@ def test_the_learning_rate_falls_on_a_plateau_and_rests_for_the_cooldown(capsys)
     assert rates == pytest.approx([0.1] * 3 + [0.01] * 2 + [0.005] * 4)
     assert model.optimizer.learning_rate == 0.005
     assert "from 0.1 to 0.01" in capsys.readouterr().out
+    model = line(ExponentialDecay(0.1, 10, 0.5))
+    with pytest.raises(TypeError, match="follows a schedule"):
+        fit(model, reduce)
+    assert not model.optimizer.iterations
 
 
 # ---- files ---------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from fastrnn import (
     TimeDistributed,
     io,
 )
+from fastrnn._registry import name_in_files
 from fastrnn.callbacks import BackupAndRestore, ModelCheckpoint
 from fastrnn.layers import Layer
 from subprocesses import output_of
@@ -73,6 +74,17 @@ def test_a_model_file_can_be_read_by_safetensors_alone(model, tmp_path):
     ]
 
 
+def test_a_models_name_is_saved_where_earlier_versions_had_none(model, tmp_path):
+    path, model.name = tmp_path / "model.safetensors", "mine"
+    model.save(path)
+    assert Sequential.load(path).name == "mine"
+    arrays, metadata = io.load_arrays(path)
+    config = json.loads(metadata["model"])
+    del config["name"]
+    io.save_arrays(path, arrays, {**metadata, "model": json.dumps(config)})
+    assert Sequential.load(path).name == "sequential"
+
+
 def test_a_layer_of_ones_own_is_saved_by_its_class(tmp_path):
     class Scale(Layer):
         def __init__(self, factor, **kwargs):
@@ -89,8 +101,9 @@ def test_a_layer_of_ones_own_is_saved_by_its_class(tmp_path):
     model(np.ones((1, 2)))
     model.save(tmp_path / "m")
     assert Sequential.load(tmp_path / "m").predict(np.ones((1, 2))).tolist() == [[3.0, 3.0]]
-    del Layer.classes["Scale"]
-    with pytest.raises(ValueError, match="Scale"):
+    del Layer.classes[name_in_files(Scale)]
+    words = r"layer class .*Scale. is not known: define or import it before load"
+    with pytest.raises(ValueError, match=words):
         Sequential.load(tmp_path / "m")
 
 
@@ -120,8 +133,7 @@ def test_a_class_whose_configuration_lacks_an_argument_is_not_saved(tmp_path, wr
     with pytest.raises(ValueError, match=r"Steep: it cannot be saved.*'slope'"):
         model.save(tmp_path / "m", include_optimizer=True)
     assert not os.listdir(tmp_path)
-    for name in ("Wide", "Steep"):
-        Layer.classes.pop(name, None) or fastrnn.losses.Loss.classes.pop(name)
+    del Layer.classes[name_in_files(Wide)], fastrnn.losses.Loss.classes[name_in_files(Steep)]
 
 
 @pytest.mark.parametrize(
@@ -135,7 +147,60 @@ def test_a_class_made_from_one_of_ours_is_saved_as_it_is(tmp_path, layer):
     model.build((None,) if isinstance(layer, Embedding) else (None, 4, 3))
     model.save(tmp_path / "m")
     assert isinstance(Sequential.load(tmp_path / "m").layers[0], kind)
-    del Layer.classes["Own"]
+    del Layer.classes[name_in_files(kind)]
+
+
+def registered(base, name, **methods):
+    """A class outside of fastrnn, of the name."""
+    return type(base)(name, (base,), {"__module__": "program", **methods})
+
+
+def as_saved_before(path):
+    """Write a file as earlier versions did, without the classes' modules."""
+    arrays, metadata = io.load_arrays(path)
+    io.save_arrays(path, arrays, {k: v.replace("program.", "") for k, v in metadata.items()})
+
+
+def test_a_class_of_ones_own_does_not_take_the_place_of_ours(tmp_path):
+    parts = fastrnn.initializers, fastrnn.losses, fastrnn.metrics, fastrnn.optimizers
+    initializers, losses, metrics, optimizers = parts
+    schedules = optimizers.schedules
+
+    def model(dense, ones, loss, metric, adam, decay):
+        model = Sequential([TimeDistributed(dense(2, kernel_initializer=ones()))])
+        model.build((None, 3, 4))
+        model.compile(adam(decay(0.1, 10, 0.5)), loss(), [metric()])
+        return model
+
+    def kinds(model):
+        (layer,), (metric,) = model.layers, model.metrics
+        things = layer.layer, layer.layer.kernel_initializer, model.loss, metric, model.optimizer
+        return [type(thing) for thing in (*things, model.optimizer._learning_rate)]
+
+    ours = [
+        *(Dense, initializers.Ones, losses.MeanSquaredError, metrics.Precision),
+        *(optimizers.Adam, schedules.ExponentialDecay),
+    ]
+    own = [registered(kind, kind.__name__) for kind in ours]
+    bases = Layer, initializers.Initializer, losses.Loss, metrics.Metric, optimizers.Optimizer
+    try:
+        for expected in (ours, own):
+            model(*expected).save(tmp_path / "m", include_optimizer=True)
+            assert kinds(Sequential.load(tmp_path / "m")) == expected
+        others = [registered(kind, f"Other{kind.__name__}") for kind in ours]
+        model(*others).save(tmp_path / "m", include_optimizer=True)
+        as_saved_before(tmp_path / "m")
+        assert kinds(Sequential.load(tmp_path / "m")) == others
+        backup = BackupAndRestore(tmp_path / "b", delete_checkpoint=False)
+        for epochs in (1, 3):
+            again = model(*others)
+            again.fit(np.ones((2, 3, 4)), np.ones((2, 3, 2)), epochs=epochs, callbacks=backup)
+            assert again.optimizer.iterations == epochs
+            as_saved_before(tmp_path / "b")
+    finally:
+        for base in (*bases, schedules.LearningRateSchedule):
+            for name in [name for name in base.classes if name.startswith("program.")]:
+                del base.classes[name]
 
 
 def test_a_failed_save_leaves_the_old_file_whole(model, tmp_path, monkeypatch):
@@ -455,6 +520,6 @@ def test_a_loss_class_that_is_not_there_is_named(tmp_path):
     model.compile("sgd", Own())
     model.save(tmp_path / "m", include_optimizer=True)
     assert isinstance(Sequential.load(tmp_path / "m").loss, Own)
-    del fastrnn.losses.Loss.classes["Own"]
-    with pytest.raises(ValueError, match="Own"):
+    del fastrnn.losses.Loss.classes[name_in_files(Own)]
+    with pytest.raises(ValueError, match=r"loss class .*Own. is not known"):
         Sequential.load(tmp_path / "m")

@@ -105,7 +105,7 @@ MODULES = sorted(PYTHON.rglob("*.py"))
 # From the lowest to the highest; a module imports from its own level or lower ones. Those not
 # listed are on top.
 LEVELS = [
-    {"_typing", "_extras", "_names"},
+    {"_typing", "_extras", "_names", "_registry"},
     {"_check", "_load", "_threads"},
     {"_rows", "runtime", "_stack", "_memory", "_segments", "_calls", "functional", "recurrent"},
     {"ops"},

@@ -97,6 +97,10 @@ def test_backward_without_a_training_forward_is_refused(layer):
     y = layer(x)
     with pytest.raises(RuntimeError, match="training=True"):
         layer.backward(np.ones_like(y))
+    layer(x, training=True)
+    layer.forget_pass()
+    with pytest.raises(RuntimeError, match="training=True"):
+        layer.backward(np.ones_like(y))
 
 
 # ---- initial weights -----------------------------------------------------------------------------

@@ -232,6 +232,43 @@ def test_a_loss_of_ones_own_is_weighted_and_masked_like_the_others(loss):
     assert own.gradient.dtype == p.dtype
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_a_loss_made_from_one_of_ours_is_computed_as_it_says(name):
+    ours, y, p, rows = CASES[name]
+    kind = type(ours)
+
+    class Triple(kind):
+        def losses_and_gradients(self, y_true, y_pred):
+            losses, gradients = super().losses_and_gradients(y_true, y_pred)
+            return 3 * losses, 3 * gradients
+
+    class Same(Triple):
+        pass
+
+    losses_of_rows, gradients = ours.losses_and_gradients(y, p)
+    assert np.allclose(losses_of_rows, rows, rtol=1e-12)
+    weights = RNG.random(STEPS)
+    expected = ours.value_and_gradient(y, p, weights)
+    assert np.allclose(gradients * weights[..., None] / rows.size, expected.gradient, rtol=1e-12)
+    config = ours.get_config()
+    for made in (Triple(**config), Same(**config)):
+        value, gradient, _ = made.value_and_gradient(y, p, weights)
+        assert value == pytest.approx(3 * expected.value, rel=1e-12)
+        assert np.allclose(gradient, 3 * expected.gradient, rtol=1e-12)
+        assert made.activation is None  # it is not given a model's logits
+    assert kind(**config).activation is ours.activation
+
+
+def test_a_class_that_is_ignored_is_left_out_of_a_loss_made_from_ours():
+    class Same(SparseCategoricalCrossentropy):
+        def losses_and_gradients(self, y_true, y_pred):
+            return super().losses_and_gradients(y_true, y_pred)
+
+    y = np.where(RNG.random(STEPS) < 0.5, LABELS, -1)
+    own, ours = (kind(ignore_class=-1) for kind in (Same, SparseCategoricalCrossentropy))
+    assert own(y, P) == pytest.approx(ours(y, P), rel=1e-12)
+
+
 def test_a_function_that_is_no_loss_is_refused():
     y, p = np.zeros(2), np.zeros((2, 1))
     with pytest.raises(TypeError, match=r"expected the function to return \(losses, gradients\)"):
@@ -268,6 +305,43 @@ def test_a_model_that_ends_in_the_losses_activation_trains_as_one_on_logits(
         figures = [model.train_on_batch(x, y) for _ in range(3)]
         runs.append((figures, [w.tobytes() for w in model.get_weights()]))
     assert runs[0] == runs[1]
+
+
+class Louder:
+    def activate(self, logits):
+        return super().activate(10 * logits)
+
+
+class Forward(Dense):
+    def forward(self, x, *, training=False):
+        return super().forward(np.asarray(x) * 3, training=training)
+
+
+class Backward(Dense):
+    def backward(self, dy, *, need_dx=True):
+        return super().backward(2 * dy, need_dx=need_dx)
+
+
+class Mixed(Louder, Dense):
+    pass
+
+
+@pytest.mark.parametrize("kind", [Forward, Backward, Mixed])
+def test_a_last_layer_with_methods_of_its_own_is_trained_with_them(kind):
+    x, y = RNG.normal(size=(20, 3)), RNG.integers(0, 2, 20)
+
+    def one_step(*layers):
+        fastrnn.set_seed(0)
+        model = Sequential(layers)
+        model.compile(SGD(0.1), "binary_crossentropy")
+        return [model.train_on_batch(x, y), *(w.tobytes() for w in model.get_weights())]
+
+    own = kind(1, activation="sigmoid")
+    # Before another layer, which has no logits, its methods are called.
+    apart = one_step(kind(1, activation="sigmoid"), fastrnn.Dropout(0.0))
+    assert one_step(own) == apart != one_step(Dense(1, activation="sigmoid"))
+    with pytest.raises(TypeError, match=f"ends in a Dense layer.*got {kind.__name__}"):
+        Sequential([own]).logits(x)
 
 
 def test_a_model_that_ends_in_another_activation_is_trained_on_probabilities():

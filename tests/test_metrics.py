@@ -197,7 +197,11 @@ def test_the_area_is_nan_where_a_prediction_that_counts_is(curve):
     assert math.isnan(auc.result())
 
 
-def test_accuracy_of_logits_is_that_of_their_probabilities():
-    logits, y = np.array([[-1.0], [0.2], [0.7], [0.3]]), np.array([0, 1, 1, 0])
-    of_logits = metrics.get("accuracy", BinaryCrossentropy(from_logits=True))
-    assert of_logits(y, logits) == metrics.get("accuracy")(y, 1 / (1 + np.exp(-logits))) == 0.75
+@pytest.mark.parametrize(
+    ("name", "figure"),
+    [("accuracy", 0.75), ("binary_accuracy", 0.75), ("precision", 2 / 3), ("recall", 1.0)],
+)
+def test_a_figure_of_logits_is_that_of_their_probabilities(name, figure):
+    logits, y = np.array([[-1.0], [0.2], [0.7], [0.6]]), np.array([0, 1, 1, 0])
+    of_logits = metrics.get(name, BinaryCrossentropy(from_logits=True))
+    assert of_logits(y, logits) == metrics.get(name)(y, 1 / (1 + np.exp(-logits))) == figure

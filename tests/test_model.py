@@ -1,5 +1,8 @@
 """The model that layers make: input, weights, names, summary, frozen layers, one's own layers."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -129,6 +132,41 @@ def test_equal_layers_are_numbered_and_equal_names_refused():
         Sequential([Dense(2, name="a"), Dense(2, name="a")])
 
 
+def test_a_layer_in_two_models_changes_nothing_in_the_first(tmp_path):
+    shared = Dense(4)
+    first = Sequential([shared, Dense(1)])
+    first.compile("adam", "mse")
+    x, y = normal(8, 5), normal(8, 1)
+    first.fit(x, y, verbose=0)
+    second = Sequential([Input((5,)), Dense(5), shared])
+    third = Sequential([Input((5,)), Dense(5), *first.layers])
+    assert list(first.parameters) == [
+        "dense.weight",
+        "dense.bias",
+        "dense_1.weight",
+        "dense_1.bias",
+    ]
+    assert first.count_params() == 5 * 4 + 4 + 4 + 1
+    assert [layer.name for layer in first.layers] == ["dense", "dense_1"]
+    assert list(second.named_layers()) == ["dense", "dense_1"]
+    assert list(third.named_layers()) == ["dense", "dense_1", "dense_1_1"]
+    assert set(first.optimizer.state_dict()) == state_names(first)
+    before = first.get_weights()
+    first.fit(x, y, verbose=0)
+    assert set(first.optimizer.state_dict()) == state_names(first)
+    assert all(np.any(old != new) for old, new in zip(before, first.get_weights(), strict=True))
+    for model in (first, second, third):
+        model.save(tmp_path / "model.safetensors")
+        again = Sequential.load(tmp_path / "model.safetensors")
+        assert again(x).tobytes() == model(x).tobytes()
+        assert list(again.parameters) == list(model.parameters)
+
+
+def state_names(model):
+    slots = {f"{slot}/{name}" for slot in ("momentum", "velocity") for name in model.parameters}
+    return {"iterations", "learning_rate", *slots}
+
+
 def test_a_summary_has_every_layers_shape_and_parameters():
     lines = []
     model = small_model()
@@ -184,6 +222,18 @@ def test_a_frozen_layer_stays_as_it_is():
     assert changed == {"embedding.weight", "dense.weight", "dense.bias"}
     model.layers[0].trainable = model.layers[2].trainable = False
     assert model.train_on_batch(x, y) == model.train_on_batch(x, y)
+
+
+def test_frozen_layers_before_the_first_trained_one_keep_nothing_of_a_pass():
+    model = small_model()
+    model.layers[0].trainable = model.layers[1].trainable = False
+    model.compile("sgd", "mse")
+    x = np.arange(6).reshape(2, 3)
+    for trainable in (True, False):
+        model.layers[2].trainable = model.layers[3].trainable = trainable
+        model.train_on_batch(x, np.zeros((2, 2)))
+        copied = pickle.loads(pickle.dumps(copy.deepcopy(model)))  # not of what the core keeps
+        assert copied.predict(x).tobytes() == model.predict(x).tobytes()
 
 
 def test_a_layer_of_ones_own_is_a_small_class():

@@ -99,6 +99,20 @@ def test_some_parameters_can_be_spared_weight_decay(again):
     assert parameters["a.bias"].tolist() == [1, 1]
 
 
+@pytest.mark.parametrize(
+    ("names", "error", "words"),
+    [
+        ("bias", TypeError, "var_names: expected a list of strings, got 'bias'"),
+        (3, TypeError, "var_names: expected a list of strings, got 3"),
+        ([3], TypeError, "var_names: expected strings, got 3"),
+        (["bias", "("], ValueError, r"var_names: expected regular expressions, got '\('"),
+    ],
+)
+def test_names_to_spare_weight_decay_that_are_none_are_refused_at_once(names, error, words):
+    with pytest.raises(error, match=words):
+        SGD().exclude_from_weight_decay(names)
+
+
 @pytest.mark.parametrize("name", MAKERS)
 def test_an_optimiser_goes_on_from_its_configuration_and_state(name):
     optimizer = MAKERS[name](clipvalue=0.8)

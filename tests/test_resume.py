@@ -111,6 +111,36 @@ def test_every_split_of_the_epochs_gives_the_same_bits(tmp_path):
         assert history.history == whole.history
 
 
+class Counts(Callback):
+    """Remembers something from the first batch on, as a kind of number."""
+
+    def __init__(self, kind):
+        self.kind, self.seen = kind, {}
+
+    def on_batch_end(self, batch, logs=None):
+        self.seen["batches"] = self.kind(self.seen.get("batches", 0) + 1)
+
+    def get_state(self):
+        return self.seen
+
+    def set_state(self, state):
+        self.seen = dict(state)
+
+
+def test_a_callback_may_have_nothing_to_remember_at_first(tmp_path):
+    path, counts = tmp_path / "checkpoint", Counts(int)
+    train(X, path, epochs=2, extra=[Counts(int)], delete_checkpoint=False)
+    _, history, _ = train(X, path, epochs=3, extra=[counts])
+    assert history.epoch == [0, 1, 2]
+    assert counts.seen == {"batches": 3 * 5}  # 36 rows
+
+
+def test_a_state_that_json_cannot_hold_is_named(tmp_path):
+    words = r"Counts.get_state: expected what JSON can hold, or arrays, got .*5.* for 'batches'"
+    with pytest.raises(TypeError, match=words):
+        train(X, tmp_path / "checkpoint", extra=[Counts(np.int64)])
+
+
 def test_a_training_that_came_to_its_end_is_not_gone_on_with(tmp_path):
     path = tmp_path / "checkpoint"
     stop = LambdaCallback(on_epoch_end=lambda epoch, logs: setattr(model, "stop_training", True))

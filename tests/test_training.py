@@ -78,6 +78,22 @@ def test_validation_split_leaves_the_end_out_of_training():
     assert seen != x[:30].tolist()
 
 
+@pytest.mark.parametrize("rows", [np.asarray, lambda x: [row[: 3 + row[0] % 3] for row in x]])
+def test_a_validation_has_batches_of_its_own_size(rows):
+    x, y = toy_task(40)
+    counts = []
+    note = fastrnn.callbacks.LambdaCallback(
+        on_test_begin=lambda logs: counts.append(0),
+        on_test_batch_end=lambda batch, logs: counts.append(counts.pop() + 1),
+    )
+    options = {"batch_size": 5, "callbacks": note, "verbose": 0}
+    data = {"validation_split": 0.25}, {"validation_data": (rows(x[:10]), y[:10])}
+    for given in data:
+        for size in ({}, {"validation_batch_size": 2}):
+            toy_model().fit(rows(x), y, **given, **size, **options)
+    assert counts == [2, 5] * 2
+
+
 def test_validation_data_may_have_weights():
     x, y = toy_task(40)
     weights = np.linspace(0, 1, 40)
@@ -140,6 +156,19 @@ def test_steps_of_arrays_begin_again_after_their_end():
     assert np.array_equal(model.predict(x[:20], batch_size=10), model.predict(x[:20]))
 
 
+def test_an_evaluation_ends_with_the_data_and_says_so():
+    x, y = toy_task(30)
+    model, batches = toy_model(optimizer=SGD(0.0)), [(x[:10], y[:10]), (x[10:], y[10:])]
+    for data in ((x, y, 20), (batches,), (iter(batches),)):
+        with pytest.warns(UserWarning, match="x: expected 5 batches, got 2") as warnings:
+            figures = model.evaluate(*data, steps=5)
+        assert warnings[0].filename == __file__
+        assert figures == pytest.approx(model.evaluate(x, y), rel=1e-6)
+    with pytest.warns(UserWarning, match="validation_data: expected 3 batches, got 2"):
+        model.fit(x, y, validation_data=batches, validation_steps=3, verbose=0)
+    assert model.history.history["val_loss"] == pytest.approx([figures[0]], rel=1e-6)
+
+
 def test_fit_begins_at_the_initial_epoch():
     history = toy_model().fit(*toy_task(20), epochs=5, initial_epoch=3, verbose=0)
     assert history.epoch == [3, 4]
@@ -166,6 +195,32 @@ def test_batches_that_are_asked_for_by_number_are_as_many_as_they_say():
     assert model.optimizer.iterations == 6
     assert model.evaluate(batches) == model.evaluate(x, y, batch_size=10)
     assert model.predict(batches).tobytes() == model.predict(x).tobytes()
+
+
+@pytest.mark.parametrize("iterable", [False, True])
+def test_batches_are_told_when_a_pass_over_them_has_ended(iterable):
+    x, y = toy_task(20)
+    events = []
+
+    class Shuffled(Numbered):
+        def __getitem__(self, number):
+            events.append(number)
+            return super().__getitem__(number)
+
+        def on_epoch_end(self):
+            events.append("end")
+
+    class Iterable(Shuffled):
+        def __iter__(self):
+            return (self[number] for number in range(len(self)))
+
+    batches = (Iterable if iterable else Shuffled)(x, y)
+    model = toy_model()
+    model.fit(batches, epochs=2, verbose=0)
+    assert events == [0, 1, "end"] * 2
+    del events[:]
+    model.fit(batches, steps_per_epoch=3, verbose=0)
+    assert events == [0, 1, "end", 0]
 
 
 def test_no_epochs_train_nothing():
@@ -260,6 +315,19 @@ def test_metrics_ignore_sample_weights_and_weighted_metrics_do_not():
 
 
 # ---- evaluate and predict ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reduction", ["sum", "mean", "mean_with_sample_weight"])
+def test_the_loss_is_that_of_all_rows_whatever_the_batches(reduction):
+    x, y = toy_task(50)
+    weights = np.linspace(0, 1, 50)
+    model = toy_model()
+    loss = fastrnn.losses.BinaryCrossentropy(reduction=reduction)
+    model.compile(SGD(0.0), loss)
+    expected = loss(y, model.predict(x), weights)
+    assert model.evaluate(x, y, 7, sample_weight=weights) == pytest.approx(expected, rel=1e-5)
+    options = {"batch_size": 7, "sample_weight": weights, "verbose": 0}
+    assert model.fit(x, y, **options).history["loss"] == pytest.approx([expected], rel=1e-5)
 
 
 def test_evaluate_is_the_mean_over_all_rows_whatever_the_batches():

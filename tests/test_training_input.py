@@ -49,6 +49,9 @@ def seed():
         ({"shuffle": "foo"}, "^shuffle: expected True or False, got 'foo'"),
         ({"validation_data": 3}, "^validation_data: expected an array or batches, got 3"),
         ({"validation_split": 1.0}, "validation_split"),
+        ({"validation_split": 0.99}, r"^validation_split: expected at least one row.*0\.99 of 20"),
+        ({"validation_batch_size": 0}, "^validation_batch_size: expected 1 or more, got 0"),
+        ({"validation_batch_size": -1}, "^validation_batch_size: expected 1 or more, got -1"),
         ({"validation_data": (np.zeros((3, 6)), np.zeros(2))}, "y: expected 3 rows"),
         ({"callbacks": [3]}, "callbacks"),
     ],
@@ -116,6 +119,27 @@ def test_a_model_that_is_not_compiled_says_so():
 def test_what_cannot_be_predicted_is_named(x, words):
     with pytest.raises((TypeError, ValueError), match=words):
         toy_model().predict(x)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("sgd", "mae", ["bogus"]), "metrics: expected a Metric.*got 'bogus'"),
+        (("sgd", "mae", None, ["bogus"]), "metrics: expected a Metric.*got 'bogus'"),
+        (("sgd", "bogus", ["mae"]), "loss: expected a Loss"),
+        (("bogus", "mae", ["mae"]), "optimizer: expected an Optimizer"),
+    ],
+)
+def test_a_compile_that_fails_leaves_the_model_as_it_was(arguments, words):
+    model = toy_model()
+
+    def parts():
+        return [model.optimizer, model.loss, *model.metrics, *model.weighted_metrics]
+
+    before = parts()
+    with pytest.raises(ValueError, match=words):
+        model.compile(*arguments)
+    assert parts() == before
 
 
 def test_an_optimiser_trains_one_model_only():

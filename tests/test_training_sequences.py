@@ -88,6 +88,32 @@ def test_what_stands_at_masked_steps_may_be_nan():
         model.train_on_batch(Batch(np.where(mask[..., None], x, np.nan), np.ones(4), mask=~mask))
 
 
+@pytest.mark.parametrize(
+    ("loss", "metric"),
+    [
+        ("sparse_categorical_crossentropy", "sparse_top_k_categorical_accuracy"),
+        ("categorical_crossentropy", "auc"),
+        ("binary_crossentropy", "precision"),
+        ("huber", "mae"),
+    ],
+)
+@pytest.mark.parametrize("class_weight", [None, {0: 2.0, 2: 0.5}])
+def test_targets_of_masked_steps_may_be_nan(loss, metric, class_weight):
+    ids = np.random.default_rng(0).integers(0, 10, (4, 5))
+    mask = np.arange(5) < np.array([5, 3, 1, 4])[:, None]
+    y = np.eye(3)[ids % 3] if loss != "sparse_categorical_crossentropy" else (ids % 3) * 1.0
+    places = mask if y.ndim == 2 else mask[..., None]
+    figures = []
+    for filled in (y, np.nan, -7.5):
+        fastrnn.set_seed(0)
+        model = tagger()
+        model.compile("adam", loss, [metric])
+        batch = Batch(ids, np.where(places, y, filled), mask=mask)
+        history = model.fit([batch], epochs=2, class_weight=class_weight, verbose=0).history
+        figures.append((history, model.evaluate([batch])))
+    assert figures[0] == figures[1] == figures[2]
+
+
 def test_features_may_be_ragged_too():
     x = [np.random.default_rng(len(row)).normal(size=(len(row), 3)) for row in ragged(20)]
     model = Sequential([GRU(5), Dense(2)])
@@ -132,6 +158,19 @@ def test_fit_begins_each_epoch_of_a_stateful_model_with_zeros():
     losses = model.fit(continuous_batches(ids, 2, 10), epochs=3, verbose=0).history["loss"]
     assert losses[0] == losses[1] == losses[2]
     assert losses[0] == pytest.approx(model.evaluate(continuous_batches(ids, 2, 20)), rel=1e-6)
+
+
+def test_with_steps_per_epoch_a_state_goes_on_until_the_data_begins_anew():
+    ids = np.random.default_rng(0).integers(0, 5, size=41) % 3
+    batches, model = list(continuous_batches(ids, 2, 5)), tagger(stateful=True)
+    # With a learning rate of 0 every pass is the same.
+    model.compile(SGD(0.0), "sparse_categorical_crossentropy")
+    one_pass = [model.train_on_batch(*batch) for batch in batches]
+    history = model.fit(batches, epochs=2, steps_per_epoch=6, verbose=0).history
+    expected = np.reshape(one_pass * 3, (2, 6)).mean(axis=1)
+    assert len(batches) == 4
+    assert history["loss"] == pytest.approx(expected, rel=1e-6)
+    assert expected[0] != pytest.approx(expected[1], rel=1e-3)
 
 
 def test_a_row_is_reset_where_a_batch_says_so():

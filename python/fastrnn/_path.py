@@ -74,6 +74,9 @@ class Path:
             if layer is not None and layer.trainable and layer.parameters
         )
         first, gradient = next(trained, len(self._done)), dy
+        for layer, _ in self._done[:first]:
+            if layer is not None:
+                layer.forget_pass()
         for i in reversed(range(first, len(self._done))):
             dx = self._done[i][1](gradient, need_dx=i > first)
             if dx is not None:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 
 from fastrnn._typing import Shape
 from fastrnn.layers.base import Layer
 
 
-def table(name: str, layers: Sequence[Layer], input_shape: Shape | None) -> Iterator[str]:
+def table(name: str, layers: Mapping[str, Layer], input_shape: Shape | None) -> Iterator[str]:
     """Yield the lines: a row for each layer, then the sums; without a shape nothing is built."""
     rows, shape = [], input_shape
     trained = frozen = 0
-    for layer in layers:
-        title = f"{layer.name} ({type(layer).__name__})"
+    for layer_name, layer in layers.items():
+        title = f"{layer_name} ({type(layer).__name__})"
         if shape is None:
             rows.append((title, "?", "0 (unbuilt)"))
             continue

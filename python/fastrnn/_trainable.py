@@ -14,10 +14,15 @@ from fastrnn.layers.base import Layer
 class Trainable(ABC):
     """The face that a model shows to the training loop; `Sequential` has what is behind it."""
 
+    name: str
     layers: list[Layer]
     input_shape: Shape | None
     output_mask: Array | None
     metadata: dict[str, str]
+
+    @abstractmethod
+    def named_layers(self) -> dict[str, Layer]:
+        """Return the layers by the names that they have in this model."""
 
     @property
     @abstractmethod
@@ -38,7 +43,7 @@ class Trainable(ABC):
 
     @abstractmethod
     def ends_in(self, activation: str | None) -> bool:
-        """Whether the last layer is a `Dense` with this activation."""
+        """Whether the last layer is a `Dense` with this activation that ``gives_logits``."""
 
     @abstractmethod
     def backward(self, dy: Array) -> None:

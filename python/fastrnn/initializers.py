@@ -19,6 +19,7 @@ import numpy as np
 
 from fastrnn import _check
 from fastrnn._names import named
+from fastrnn._registry import Registry, name_in_files
 from fastrnn._typing import Array
 
 __all__ = [
@@ -52,14 +53,14 @@ class Initializer:
     Its constructor's arguments must be its attributes of the same names.
     """
 
-    classes: ClassVar[dict[str, type[Initializer]]] = {}
+    classes: ClassVar[Registry[Initializer]] = Registry("initializer")
     arguments: ClassVar[tuple[str, ...]] = ()
     """The constructor's arguments: what `get_config` returns."""
     seed: int | None = None
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        Initializer.classes[cls.__name__] = cls
+        Initializer.classes.add(cls)
 
     def __call__(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
         """Return an array of this shape; with a ``seed`` of its own the same every time."""
@@ -330,7 +331,7 @@ def get(name: str, initializer: Any) -> Function:
     kind = named(initializer, _NAMES)
     if kind is not None:
         return kind()
-    if isinstance(initializer, dict) and initializer.get("class") in Initializer.classes:
+    if isinstance(initializer, dict) and "class" in initializer:
         return Initializer.classes[initializer["class"]](**initializer.get("config", {}))
     if callable(initializer) and not isinstance(initializer, type):
         function: Function = initializer
@@ -348,7 +349,7 @@ def to_config(name: str, initializer: Function) -> dict[str, Any]:
             f"{name}: a function cannot be saved; make it a subclass of Initializer: "
             f"{initializer!r}"
         )
-    return {"class": type(initializer).__name__, "config": initializer.get_config()}
+    return {"class": name_in_files(type(initializer)), "config": initializer.get_config()}
 
 
 _left: ContextVar[int | None] = ContextVar("_left", default=None)

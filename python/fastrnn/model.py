@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import zip_longest
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -74,16 +74,27 @@ class Sequential(Trainer):
                 f"layer: {layer.name!r} is in the model already; its gradient would be that of one "
                 "of its places"
             )
-        names = {other.name for other in self.layers}
-        if layer.named and layer.name in names:
+        taken = self.named_layers()
+        if layer.named and layer.name in taken:
             raise ValueError(f"layer: the model already has one named {layer.name!r}")
-        base, number = layer.name, 0
-        while layer.name in names:
-            number += 1
-            layer.name = f"{base}_{number}"
+        # Another model goes by the name of a layer that it has.
+        if not layer.in_model:
+            layer.name = _numbered(layer.name, taken)
         if self.input_shape is not None:
             layer.ensure_built(self._output_shape(self.input_shape))
+        layer.in_model = True
         self.layers.append(layer)
+
+    def named_layers(self) -> dict[str, Layer]:
+        """Return the layers by the names that they have in this model.
+
+        Those are the layers' own; one that another model has as well is numbered here alone, where
+        a layer before it has its name.
+        """
+        named: dict[str, Layer] = {}
+        for layer in self.layers:
+            named[_numbered(layer.name, named)] = layer
+        return named
 
     @property
     def built(self) -> bool:
@@ -111,8 +122,8 @@ class Sequential(Trainer):
     def parameters(self) -> dict[str, Floating]:
         """All parameters, as "layer.parameter", in the layers' order."""
         return {
-            f"{layer.name}.{name}": parameter
-            for layer in self.layers
+            f"{layer_name}.{name}": parameter
+            for layer_name, layer in self.named_layers().items()
             for name, parameter in layer.parameters.items()
         }
 
@@ -120,8 +131,8 @@ class Sequential(Trainer):
     def gradients(self) -> dict[str, Floating]:
         """What the last `backward` left of gradients, under the parameters' names."""
         return {
-            f"{layer.name}.{name}": gradient
-            for layer in self.layers
+            f"{layer_name}.{name}": gradient
+            for layer_name, layer in self.named_layers().items()
             for name, gradient in layer.gradients.items()
         }
 
@@ -148,7 +159,7 @@ class Sequential(Trainer):
 
         Before the model is built there are question marks in their places.
         """
-        for line in table(self.name, self.layers, self.input_shape):
+        for line in table(self.name, self.named_layers(), self.input_shape):
             print_fn(line)
 
     @property
@@ -230,9 +241,9 @@ class Sequential(Trainer):
         return self._last_dense().activate(logits)
 
     def ends_in(self, activation: str | None) -> bool:
-        """Whether the last layer is a `Dense` with this activation."""
+        """Whether the last layer is a `Dense` with this activation that ``gives_logits``."""
         last = self.layers[-1] if self.layers else None
-        return isinstance(last, Dense) and last.activation == activation
+        return _gives_logits(last) and last.activation == activation
 
     def backward(self, dy: Array) -> None:
         """Set the layers' gradients from that of the last training call's output.
@@ -247,8 +258,11 @@ class Sequential(Trainer):
 
     def _last_dense(self) -> Dense:
         last = self.layers[-1] if self.layers else None
-        if not isinstance(last, Dense):
-            raise TypeError("expected a model that ends in a Dense layer")
+        if not _gives_logits(last):
+            raise TypeError(
+                "expected a model that ends in a Dense layer, without a forward of its own, "
+                f"got {type(last).__name__}"
+            )
         return last
 
     def _enter(self, x: Any, mask: Any, training: bool) -> Path:
@@ -306,3 +320,16 @@ class Sequential(Trainer):
         model = cls()
         saving.load(model, path)
         return model
+
+
+def _gives_logits(layer: Layer | None) -> TypeGuard[Dense]:
+    return isinstance(layer, Dense) and layer.gives_logits
+
+
+def _numbered(name: str, taken: Collection[str]) -> str:
+    """Return ``name``, with the first number that makes it another than those that are taken."""
+    candidate, number = name, 0
+    while candidate in taken:
+        number += 1
+        candidate = f"{name}_{number}"
+    return candidate

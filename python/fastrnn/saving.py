@@ -17,8 +17,9 @@ import numpy as np
 
 from fastrnn import initializers, io, random
 from fastrnn._path import walk
+from fastrnn._registry import name_in_files
 from fastrnn._typing import Array
-from fastrnn.callbacks.base import Callback
+from fastrnn.callbacks.base import Callback, hook_of
 from fastrnn.layers.base import Layer
 from fastrnn.losses import Loss
 from fastrnn.metrics import Metric
@@ -57,6 +58,7 @@ def load(model: Sequential, path: str | os.PathLike[str]) -> None:
     parameters, others, own, metadata = _read(path)
     try:
         config = json.loads(own["model"])
+        model.name = config.get("name", model.name)  # earlier versions did not write it
         for layer in config["layers"]:
             model.add(Layer.classes[layer["class"]].from_config(layer["config"]))
         _build_with(model, config["input_shape"], parameters)
@@ -111,7 +113,7 @@ def describe_layers(model: Trainer) -> list[dict[str, Any]]:
             _check_config(layer)
         except TypeError as error:
             raise TypeError(f"layer {layer.name!r} cannot be saved: {error}") from error
-    return [_described(layer) for layer in model.layers]
+    return [_described_as(name, layer) for name, layer in model.named_layers().items()]
 
 
 # ---- a training to be gone on with ---------------------------------------------------------------
@@ -126,7 +128,7 @@ def save_training(
     states = []
     for i, callback in enumerate(_stateful(callbacks)):
         state, held = _without_arrays(callback.get_state(), f"callbacks/{i}/")
-        states.append({"class": type(callback).__name__, "state": state})
+        states.append({"class": type(callback).__name__, "state": _checked(state, callback)})
         arrays.update(held)
     # Not where there is a function: the program that goes on has it anyway.
     with contextlib.suppress(ValueError):
@@ -176,7 +178,7 @@ def restore_training(
             for name in sorted({*metadata, *model.metadata})
         ),
     ):
-        if saved != present:
+        if _unqualified(saved) != _unqualified(present):
             was, now = _differing(saved, present)
             raise ValueError(
                 f"{path}: the training in it is of another {what}; it was {was}, now it is {now}. "
@@ -202,28 +204,66 @@ def _choices(model: Trainer) -> dict[str, Any]:
     """
     choices: dict[str, dict[str, Any]] = {}
     for name, thing in (("optimizer", model.need_optimizer()), ("loss", model.need_loss())):
-        choices[name] = {"class": type(thing).__name__}
+        choices[name] = {"class": name_in_files(type(thing))}
         with contextlib.suppress(ValueError):
             choices[name] = _described(thing)
     choices["optimizer"].get("config", {}).pop("learning_rate", None)
     return choices
 
 
+def _unqualified(description: Any) -> Any:
+    """Leave the classes' names without their modules: earlier versions wrote these alone."""
+    if isinstance(description, list):
+        return [_unqualified(part) for part in description]
+    if not isinstance(description, dict):
+        return description
+    return {
+        key: str(part).rpartition(".")[2] if key == "class" else _unqualified(part)
+        for key, part in description.items()
+    }
+
+
 def _stateful(callbacks: Sequence[Callback]) -> list[Callback]:
-    return [callback for callback in callbacks if callback.get_state()]
+    # By what there is to be called: a state that is empty at first may not be so later.
+    return [c for c in callbacks if hook_of(c, "get_state") is not Callback.get_state]
+
+
+def _checked(state: dict[str, Any], callback: Callback) -> dict[str, Any]:
+    """Return what is left of a callback's state without its arrays, if JSON can hold it."""
+    for name, value in state.items():
+        try:
+            json.dumps(value)
+        except (TypeError, ValueError) as error:
+            raise TypeError(
+                f"{type(callback).__name__}.get_state: expected what JSON can hold, or arrays, got "
+                f"{value!r} for {name!r}"
+            ) from error
+    return state
 
 
 # ---- parts of a file -----------------------------------------------------------------------------
 
 
 def _parts(model: Trainer) -> tuple[Arrays, dict[str, str]]:
-    config = {"input_shape": model.input_shape, "layers": describe_layers(model)}
+    config = {
+        "name": model.name,
+        "input_shape": model.input_shape,
+        "layers": describe_layers(model),
+    }
     return dict(model.parameters), {"format": _FORMAT, "model": json.dumps(config)}
 
 
 def _described(thing: Layer | Loss | Metric | Optimizer) -> dict[str, Any]:
     _check_config(thing)
-    return {"class": type(thing).__name__, "config": thing.get_config()}
+    return {"class": name_in_files(type(thing)), "config": thing.get_config()}
+
+
+def _described_as(name: str, layer: Layer) -> dict[str, Any]:
+    """Describe a layer under the name that it has in its model."""
+    description = _described(layer)
+    if "name" in description["config"]:
+        description["config"] = {**description["config"], "name": name}
+    return description
 
 
 def _check_config(thing: Layer | Loss | Metric | Optimizer) -> None:

@@ -27,6 +27,8 @@ class Trainer(Trainable):
         What the last `fit` returned, or was about to when an error ended it.
     stop_training : bool
         A callback sets it to end `fit` after the batch.
+    in_epoch : bool
+        Whether `fit` is within an epoch, whose figures the metrics are collecting.
     """
 
     def __init__(self) -> None:
@@ -35,7 +37,7 @@ class Trainer(Trainable):
         self.metrics: list[metrics.Metric] = []
         self.weighted_metrics: list[metrics.Metric] = []
         self.history = History()
-        self.stop_training = False
+        self.stop_training = self.in_epoch = False
 
     # ---- compile ---------------------------------------------------------------------------------
 
@@ -60,15 +62,24 @@ class Trainer(Trainable):
             What is computed besides the loss, e.g. "accuracy"; masks count, sample weights do not.
         weighted_metrics : sequence of Metric, str or function
             The same, and sample weights count.
+
+        Raises
+        ------
+        TypeError
+            If ``metrics`` or ``weighted_metrics`` is no list.
+        ValueError
+            If one of them, the loss or the optimiser is unknown, or the optimiser took steps on
+            another model. The model is as it was then.
         """
         if loss is None:
             raise ValueError("loss: expected a Loss, a name or a function, got None")
-        chosen = optimizers.get(optimizer)
+        # All of it is made before anything is replaced.
+        chosen, new_loss, taken = optimizers.get(optimizer), losses.get(loss), {"loss"}
+        plain = _metrics(metrics or [], new_loss, taken)
+        weighted = _metrics(weighted_metrics or [], new_loss, taken)
         chosen.bind(self)
-        self.optimizer, self.loss = chosen, losses.get(loss)
-        taken = {"loss"}
-        self.metrics = _metrics(metrics or [], self.loss, taken)
-        self.weighted_metrics = _metrics(weighted_metrics or [], self.loss, taken)
+        self.optimizer, self.loss = chosen, new_loss
+        self.metrics, self.weighted_metrics = plain, weighted
 
     @property
     def all_metrics(self) -> list[metrics.Metric]:
@@ -119,7 +130,7 @@ class Trainer(Trainable):
             Sequences of different lengths ([T_i] or [T_i, F]) share batches by length, are padded
             and masked: see `fastrnn.data.RaggedBatches`. Batches are tuples (x, y) or (x, y,
             sample_weight) or `fastrnn.data.Batch`; they are gone through once an epoch, in their
-            own order. Stateful layers begin each epoch with zeros.
+            own order. Stateful layers begin each pass over the data with zeros.
         y : array [N, ...], or list of N sequences, optional
             The targets.
         batch_size : int, optional
@@ -146,8 +157,11 @@ class Trainer(Trainable):
             What each sample, or each step of it, counts in the loss.
         steps_per_epoch : int, optional
             How many batches an epoch has: the next one goes on where it ended. By default all.
-        validation_steps, validation_batch_size : int, optional
-            The same for the evaluation, which begins anew each time.
+        validation_steps : int, optional
+            How many batches an evaluation has, which begins anew each time. By default all; where
+            there are fewer, a warning says so.
+        validation_batch_size : int, optional
+            How many rows it takes together; ``batch_size`` by default.
         validation_freq : int or collection of int
             Evaluate after each so many epochs, or after these, of which the first is 1.
 
@@ -155,9 +169,24 @@ class Trainer(Trainable):
         -------
         History
             ``history.history`` has each epoch's figures.
+
+        Raises
+        ------
+        RuntimeError
+            If the model is not compiled.
+        TypeError
+            If an argument is of another kind than said above, or data consists of no numbers.
+        ValueError
+            If numbers of rows or shapes do not match, ``x`` has NaN or infinity at steps that are
+            not masked, ids or targets lie outside of what model and loss have, an argument is out
+            of range, a callback watches a figure that will not be there, or there are fewer batches
+            than were asked for. All that arrays and arguments tell is found before the first step.
+        IndexError
+            If a batch of an iterable has an id outside of an `Embedding`.
         """
         self.need_optimizer().bind(self)
         size = 32 if batch_size is None else batch_size
+        validation_size = _optional("validation_batch_size", validation_batch_size) or size
         split = _check.fraction("validation_split", validation_split)
         if shuffle not in (True, False):
             raise TypeError(f"shuffle: expected True or False, got {shuffle!r}")
@@ -167,12 +196,12 @@ class Trainer(Trainable):
         check_ranges(self, batches, uncounted=uncounted)
         validation = None
         if validation_data is not None:
-            validation = _validation(validation_data, validation_batch_size or size)
+            validation = _validation(validation_data, validation_size)
             check_ranges(self, validation, ("validation_data x", "validation_data y"))
         elif split:
             if y is None or not hasattr(batches, "split"):
                 raise ValueError("validation_split: needs arrays x and y, got batches")
-            batches, validation = batches.split(split)
+            batches, validation = batches.split(split, validation_size)
         return training.fit(
             self,
             training.Plan(
@@ -203,10 +232,36 @@ class Trainer(Trainable):
     ) -> Any:
         """Return the loss over all of the data; with metrics a list of it and them, or all by name.
 
-        ``x``, ``y`` and ``sample_weight`` as in `fit`, and ``verbose``, except that "auto" shows
-        nothing where there is no terminal. The loss is the mean over all rows (samples,
-        or their steps) that are not masked, however they are batched. Stateful layers begin with
-        zeros and are left as they were.
+        The loss is that of all rows (samples, or their steps) that are not masked, however they are
+        batched: by default the mean. Stateful layers begin with zeros and are left as they were.
+
+        Parameters
+        ----------
+        x, y, sample_weight
+            As in `fit`.
+        batch_size : int, optional
+            How many rows are run together; 32 by default.
+        verbose : {"auto", 0, 1, 2}
+            1 shows a bar, 2 a line at the end; "auto" a bar on a terminal.
+        steps : int, optional
+            How many batches are taken, of one pass. By default all; where there are fewer, a
+            warning says so.
+        callbacks : Callback or sequence of them, optional
+            Called at the turning points of the pass.
+        return_dict : bool
+            Return a dict of all figures by name.
+
+        Returns
+        -------
+        float, list of float or dict of str to float
+            The loss; with metrics a list of it and them.
+
+        Raises
+        ------
+        RuntimeError
+            If the model is not compiled.
+        TypeError, ValueError, IndexError
+            As `fit` does.
         """
         size = 32 if batch_size is None else batch_size
         batches = as_batches(x, y, size, sample_weight=sample_weight)
@@ -243,6 +298,16 @@ class Trainer(Trainable):
         -------
         array [N, ...] or list of N arrays [T_i, ...]
             A list where ``x`` has sequences of different lengths and each step an output.
+
+        Raises
+        ------
+        TypeError
+            If ``x`` is neither rows nor batches, or consists of no numbers.
+        ValueError
+            If it is empty, or has NaN or infinity at steps that are not masked, or its shape is not
+            what the model was built for.
+        IndexError
+            If an id is outside of an `Embedding`.
         """
         size = 32 if batch_size is None else _check.positive_int("batch_size", batch_size)
         steps = _optional("steps", steps)
@@ -265,26 +330,63 @@ class Trainer(Trainable):
         *,
         return_dict: bool = False,
     ) -> Any:
-        """Take one step on one batch: arrays, lists of sequences, or a `fastrnn.data.Batch`.
+        """Take one step on one batch.
+
+        Parameters
+        ----------
+        x : array [B, ...], list of B sequences, or `fastrnn.data.Batch`
+            Sequences are padded and masked. A `Batch` has targets and weights of its own.
+        y : array [B, ...], or list of B sequences
+            The targets.
+        sample_weight : array [B] or [B, T], or list of B sequences, optional
+            What each sample, or each step of it, counts in the loss.
+        class_weight : dict of int to float, optional
+            What samples of a class count, as in `fit`.
+        return_dict : bool
+            Return a dict of all figures by name.
 
         Returns
         -------
-        float, list or dict
-            The batch's loss before the step; with metrics a list of it and them; with
-            ``return_dict`` all by name.
+        float, list of float or dict of str to float
+            The batch's loss before the step; with metrics a list of it and them.
+
+        Raises
+        ------
+        RuntimeError
+            If the model is not compiled.
+        TypeError, ValueError, IndexError
+            As `fit` does, before a parameter is changed.
         """
-        averages = training.Averages(self)
         weights = None if class_weight is None else _class_weight(class_weight)
-        averages.update(training.train_step(self, _one_batch(x, y, sample_weight), weights))
-        return _figures(averages.result(), return_dict)
+        with training.apart_from_the_epoch(self):
+            averages = training.Averages(self)
+            averages.update(training.train_step(self, _one_batch(x, y, sample_weight), weights))
+            return _figures(averages.result(), return_dict)
 
     def test_on_batch(
         self, x: Any, y: Any = None, sample_weight: Any = None, *, return_dict: bool = False
     ) -> Any:
-        """Return one batch's loss and metrics, as `train_on_batch` does, without a step."""
-        averages = training.Averages(self)
-        averages.update(training.test_step(self, _one_batch(x, y, sample_weight)))
-        return _figures(averages.result(), return_dict)
+        """Return one batch's loss and metrics, as `train_on_batch` does, without a step.
+
+        Parameters
+        ----------
+        x, y, sample_weight, return_dict
+            As in `train_on_batch`.
+
+        Returns
+        -------
+        float, list of float or dict of str to float
+            The batch's loss; with metrics a list of it and them.
+
+        Raises
+        ------
+        RuntimeError, TypeError, ValueError, IndexError
+            As `train_on_batch` does.
+        """
+        with training.apart_from_the_epoch(self):
+            averages = training.Averages(self)
+            averages.update(training.test_step(self, _one_batch(x, y, sample_weight)))
+            return _figures(averages.result(), return_dict)
 
     def predict_on_batch(self, x: Any) -> Floating:
         """Return the output for one batch; that of sequences is padded with zeros."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
+import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +26,7 @@ from fastrnn.callbacks import (
 )
 from fastrnn.callbacks.base import hook_of
 from fastrnn.data import Batch, Batches, as_batch
-from fastrnn.losses import LossValue
+from fastrnn.losses import LossValue, unmasked_targets
 
 if TYPE_CHECKING:
     from fastrnn.trainer import Trainer
@@ -64,10 +68,13 @@ def fit(model: Trainer, plan: Plan) -> History:
     more = {"figures": _figures(model, plan), "other_figures": _adds_figures(plan.callbacks)}
     tell(every, "set_params", {**params, **more})
     model.stop_training = False
-    source = _Source("x", plan.batches, plan.steps_per_epoch)
+    source = _Source(model, "x", plan.batches, plan.steps_per_epoch)
+    begun: list[Callback] = []
     with CtrlC() as ctrl_c:
         try:
-            tell(every, "on_train_begin", {})
+            for callback in every:
+                callback.on_train_begin({})
+                begun.append(callback)
             # A training that is gone on with has its first epochs in the history already.
             first = history.epoch[-1] + 1 if history.epoch else plan.initial_epoch
             for epoch in range(first, plan.epochs):
@@ -87,7 +94,9 @@ def fit(model: Trainer, plan: Plan) -> History:
             history.interrupted = ctrl_c.pressed
             history.complete = not ctrl_c.pressed
         finally:
-            tell(every, "on_train_end", {})
+            # Where one could not begin, those after it did not, and what they hold is an earlier
+            # training's.
+            tell(begun, "on_train_end", {})
     return history
 
 
@@ -127,9 +136,7 @@ def _train_epoch(
     """Train on one epoch's batches; return its figures, None if Ctrl-C came before any."""
     averages, number = Averages(model), -1
     looked_at = _looked_at(callbacks, "on_train_batch_end", "on_batch_end")
-    # A state carried over from the end of the data does not belong to its beginning.
-    model.reset_states()
-    stopped = False
+    stopped, model.in_epoch = False, True
     try:
         for number, batch in enumerate(source.epoch()):
             tell(callbacks, "on_train_batch_begin", number, {})
@@ -144,6 +151,8 @@ def _train_epoch(
         if ctrl_c.pressed:
             raise
         stopped = ctrl_c.pressed = True
+    finally:
+        model.in_epoch = False
     model.history.partial = stopped and number + 1 != source.steps
     return averages.result() if number >= 0 else None
 
@@ -159,12 +168,18 @@ def evaluate(
 
     ``name`` is what the batches are called in an error's message.
     """
+    with apart_from_the_epoch(model):
+        return _evaluate(model, batches, callbacks, steps, name)
+
+
+def _evaluate(
+    model: Trainer, batches: Batches, callbacks: Sequence[Callback], steps: int | None, name: str
+) -> Logs:
     tell(callbacks, "on_test_begin", {})
     averages, looked_at = Averages(model), _looked_at(callbacks, "on_test_batch_end")
     states = model.get_states()
-    model.reset_states()
     try:
-        for number, batch in enumerate(_Source(name, batches, steps).epoch()):
+        for number, batch in enumerate(_Source(model, name, batches, steps).once()):
             tell(callbacks, "on_test_batch_begin", number, {})
             step = test_step(model, batch)
             averages.update(step)
@@ -202,11 +217,11 @@ def train_step(model: Trainer, given: Any, class_weight: ClassWeight | None = No
     assert step.loss.gradient is not None
     model.backward(step.loss.gradient)
     parameters, gradients = {}, {}
-    for layer in model.layers:
+    for layer_name, layer in model.named_layers().items():
         if layer.trainable:
             for name, gradient in layer.gradients_for_step().items():
-                parameters[f"{layer.name}.{name}"] = layer.parameters[name]
-                gradients[f"{layer.name}.{name}"] = gradient
+                parameters[f"{layer_name}.{name}"] = layer.parameters[name]
+                gradients[f"{layer_name}.{name}"] = gradient
     optimizer.apply(parameters, gradients)
     return step
 
@@ -227,7 +242,7 @@ def _run(model: Trainer, given: Any, class_weight: ClassWeight | None, training:
     output = forward(batch.x, mask=batch.mask, training=training)
     mask = model.output_mask
     if class_weight is not None:
-        batch = weighted_by_class(batch, class_weight, output.ndim)
+        batch = weighted_by_class(batch, class_weight, output, mask)
     value = loss.value_and_gradient(
         batch.y, output, batch.sample_weight, mask, need_gradient=training, of_logits=fused
     )
@@ -236,16 +251,18 @@ def _run(model: Trainer, given: Any, class_weight: ClassWeight | None, training:
     return Step(value, batch, model.activate(output) if fused else output, mask)
 
 
-def weighted_by_class(batch: Batch, class_weight: ClassWeight, ndim: int) -> Batch:
+def weighted_by_class(
+    batch: Batch, class_weight: ClassWeight, output: Floating, mask: Array | None
+) -> Batch:
     """Return the batch with sample weights that are multiplied by those of the targets' classes.
 
-    A class that is not named counts 1. Targets with several columns, as the predictions of ``ndim``
-    dimensions have, are of the class of the greatest, as in Keras.
+    A class that is not named counts 1. Targets with several columns, as the model's output has, are
+    of the class of the greatest, as in Keras.
     """
-    labels = np.asarray(batch.y)
+    labels = np.asarray(unmasked_targets(batch.y, output.shape[:-1], mask))
     if labels.ndim > 1 and labels.shape[-1] == 1:
         labels = labels[..., 0]
-    if labels.ndim == ndim:
+    if labels.ndim == output.ndim:
         labels = labels.argmax(axis=-1)
     classes, places = np.unique(np.round(labels), return_inverse=True)
     weights = np.array([class_weight.get(int(label), 1.0) for label in classes], np.float64)
@@ -259,17 +276,18 @@ def weighted_by_class(batch: Batch, class_weight: ClassWeight, ndim: int) -> Bat
 
 
 class Averages:
-    """The loss, averaged over all rows, and the metrics of one pass."""
+    """The loss of all rows, and the metrics of one pass."""
 
     def __init__(self, model: Trainer) -> None:
         self._model = model
+        self._adds = model.need_loss().reduction == "sum"
         self._total = self._count = 0.0
         for metric in model.all_metrics:
             metric.reset_state()
 
     def update(self, step: Step) -> None:
         """Take a batch in."""
-        self._total += step.loss.value * step.loss.weight
+        self._total += step.loss.value * (1.0 if self._adds else step.loss.weight)
         self._count += step.loss.weight
         if step.output is not None:
             batch = step.batch
@@ -281,14 +299,34 @@ class Averages:
     def result(self) -> Logs:
         """Return the figures."""
         figures = {metric.name: metric.result() for metric in self._model.all_metrics}
-        return {"loss": self._total / self._count if self._count else 0.0, **figures}
+        divisor = 1.0 if self._adds else self._count
+        return {"loss": self._total / divisor if divisor else 0.0, **figures}
+
+
+@contextlib.contextmanager
+def apart_from_the_epoch(model: Trainer) -> Iterator[None]:
+    """Let the metrics collect other figures, where a callback asks for them within an epoch."""
+    held = [vars(metric).copy() for metric in model.all_metrics] if model.in_epoch else []
+    metrics = model.all_metrics[: len(held)]
+    for metric, state in zip(metrics, held, strict=True):
+        vars(metric).update(copy.deepcopy(state))
+    try:
+        yield
+    finally:
+        for metric, state in zip(metrics, held, strict=True):
+            vars(metric).clear()
+            vars(metric).update(state)
 
 
 class _Source:
-    """Gives out batches, as many for an epoch as are asked for or as there are."""
+    """Gives out batches, as many for an epoch as are asked for or as there are.
 
-    def __init__(self, name: str, batches: Batches, steps: int | None) -> None:
-        self._name, self._batches, self._asked = name, batches, steps
+    The model's stateful layers begin each pass over the data with zeros: what was carried from its
+    end does not belong to its beginning.
+    """
+
+    def __init__(self, model: Trainer, name: str, batches: Batches, steps: int | None) -> None:
+        self._model, self._name, self._batches, self._asked = model, name, batches, steps
         self._left: Iterator[Any] | None = None
         self._epochs = 0
         self.steps = steps or length(batches)
@@ -297,25 +335,46 @@ class _Source:
         """Yield one epoch's batches."""
         self._epochs += 1
         count = 0
-        for batch in self._endless() if self._asked else iter(self._batches):
+        for batch in self._endless() if self._asked else self._pass():
             yield batch
             count += 1
             if count == self._asked:
                 return
         if count == 0 or self._asked:
-            found = f"only {count} of {self._asked} batches" if count else "no batches"
-            when = f" in epoch {self._epochs}" if self._epochs > 1 else ""
-            raise ValueError(
-                f"{self._name}: {found}{when}; a generator serves one pass only, "
-                "give a list or an object that can be iterated again"
+            raise self._too_few(count)
+
+    def once(self) -> Iterator[Any]:
+        """Yield the batches of one pass, no more than are asked for."""
+        count = 0
+        for batch in islice(self._pass(), self._asked):
+            yield batch
+            count += 1
+        if count == 0:
+            raise self._too_few(count)
+        if self._asked and count < self._asked:
+            warnings.warn(
+                f"{self._name}: expected {self._asked} batches, got {count} before the data ended",
+                stacklevel=5,  # what called the model's evaluate
             )
+
+    def _too_few(self, count: int) -> ValueError:
+        found = f"only {count} of {self._asked} batches" if count else "no batches"
+        when = f" in epoch {self._epochs}" if self._epochs > 1 else ""
+        return ValueError(
+            f"{self._name}: {found}{when}; a generator serves one pass only, "
+            "give a list or an object that can be iterated again"
+        )
+
+    def _pass(self) -> Iterator[Any]:
+        self._model.reset_states()
+        return iter(self._batches)
 
     def _endless(self) -> Iterator[Any]:
         """Go on where the last epoch ended, from the beginning after the end."""
         while True:
             fresh = self._left is None
             if self._left is None:
-                self._left = iter(self._batches)
+                self._left = self._pass()
             count = 0
             for batch in self._left:
                 yield batch

@@ -6,14 +6,11 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastrnn import _check, saving
 from fastrnn.callbacks.base import Callback, Logs
 from fastrnn.callbacks.monitor import MonitorCallback
-
-if TYPE_CHECKING:
-    pass
 
 
 class ModelCheckpoint(MonitorCallback):

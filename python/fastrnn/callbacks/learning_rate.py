@@ -84,8 +84,19 @@ class ReduceLROnPlateau(MonitorCallback):
         self.cooldown_counter = self.wait = 0
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        """Forget an earlier training."""
+        """Forget an earlier training, and see to it that the rate can be set.
+
+        Raises
+        ------
+        ValueError
+            If the figure will not be there.
+        TypeError
+            If the optimizer follows a schedule.
+        """
         super().on_train_begin(logs)
+        optimizer = self.model.need_optimizer()
+        # Raises the error that setting it on a plateau would.
+        optimizer.learning_rate = optimizer.learning_rate
         self.best, self.cooldown_counter, self.wait = None, 0, 0
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:

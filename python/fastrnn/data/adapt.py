@@ -54,14 +54,15 @@ def as_iterable(name: str, batches: Any) -> Batches:
     """Return batches as something that can be gone through.
 
     What has ``__len__`` and ``__getitem__`` only, as Keras's Sequence, gives the batches of
-    ``range(len(batches))``.
+    ``range(len(batches))``. ``on_epoch_end`` is called, where it is there, after each pass.
     """
-    if hasattr(batches, "__iter__"):
+    iterable, sized = hasattr(batches, "__iter__"), hasattr(batches, "__len__")
+    if not iterable and not (sized and hasattr(batches, "__getitem__")):
+        raise TypeError(f"{name}: expected an array or batches, got {batches!r}")
+    if iterable and not hasattr(batches, "on_epoch_end"):
         found: Batches = batches
         return found
-    if not hasattr(batches, "__getitem__") or not hasattr(batches, "__len__"):
-        raise TypeError(f"{name}: expected an array or batches, got {batches!r}")
-    return _Indexed(batches)
+    return _SizedPasses(batches) if sized else _Passes(batches)
 
 
 def as_batch(given: Any) -> Batch:
@@ -94,17 +95,25 @@ def as_batch(given: Any) -> Batch:
     return Batch(x, reset=reset, **arrays)
 
 
-class _Indexed:
-    """Batches that are asked for by their numbers, one after another."""
+class _Passes:
+    """Batches that may have to be asked for by their numbers, and are told when a pass ends."""
 
     def __init__(self, batches: Any) -> None:
         self._batches = batches
 
+    def __iter__(self) -> Iterator[Any]:
+        given = self._batches
+        if hasattr(given, "__iter__"):
+            yield from given
+        else:
+            yield from (given[number] for number in range(len(given)))
+        if hasattr(given, "on_epoch_end"):
+            given.on_epoch_end()
+
+
+class _SizedPasses(_Passes):
     def __len__(self) -> int:
         return len(self._batches)
-
-    def __iter__(self) -> Iterator[Any]:
-        return (self._batches[number] for number in range(len(self)))
 
 
 def _padded(x: Any, y: Any = None, sample_weight: Any = None) -> Batch:

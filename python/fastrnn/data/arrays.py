@@ -7,7 +7,7 @@ from typing import Any
 
 from fastrnn import _check, random
 from fastrnn._typing import Array
-from fastrnn.data.batch import as_array, check_rows, finite
+from fastrnn.data.batch import as_array, check_rows, finite, kept_rows
 
 
 class ArrayBatches:
@@ -45,11 +45,22 @@ class ArrayBatches:
                 rows = order[rows]
             yield tuple(array[rows] for array in arrays)
 
-    def split(self, fraction: float) -> tuple[ArrayBatches, ArrayBatches]:
-        """Return batches of the first rows, and of a ``fraction`` of them from the end."""
-        kept = int(len(self.x) * (1.0 - fraction))
-        return self._of(slice(kept), self.shuffle), self._of(slice(kept, None), False)
+    def split(
+        self, fraction: float, batch_size: int | None = None
+    ) -> tuple[ArrayBatches, ArrayBatches]:
+        """Return batches of the first rows, and of a ``fraction`` of them from the end.
 
-    def _of(self, rows: slice, shuffle: bool) -> ArrayBatches:
+        ``batch_size`` is that of the second ones, by default the same.
+
+        Raises
+        ------
+        ValueError
+            If either would have no rows.
+        """
+        kept = kept_rows(len(self.x), fraction)
+        first = self._of(slice(kept), self.batch_size, self.shuffle)
+        return first, self._of(slice(kept, None), batch_size or self.batch_size, False)
+
+    def _of(self, rows: slice, batch_size: int, shuffle: bool) -> ArrayBatches:
         weight = None if self.sample_weight is None else self.sample_weight[rows]
-        return ArrayBatches(self.x[rows], self.y[rows], self.batch_size, shuffle, weight)
+        return ArrayBatches(self.x[rows], self.y[rows], batch_size, shuffle, weight)

@@ -67,3 +67,14 @@ def check_rows(x: Any, **others: Any) -> None:
             raise ValueError(f"{name}: expected {len(x)} rows, as x has, got {len(rows)}")
     if len(x) == 0:
         raise ValueError("x: expected at least one row, got none")
+
+
+def kept_rows(rows: int, fraction: float) -> int:
+    """Return how many rows a validation with this ``fraction`` of them leaves to the training."""
+    kept = int(rows * (1.0 - fraction))
+    if not 0 < kept < rows:
+        raise ValueError(
+            "validation_split: expected at least one row for the training and one for the "
+            f"validation, got {fraction:g} of {rows}"
+        )
+    return kept

@@ -9,7 +9,7 @@ import numpy as np
 
 from fastrnn import _check, random
 from fastrnn._typing import Array, Integers
-from fastrnn.data.batch import Batch, as_array, check_rows, finite
+from fastrnn.data.batch import Batch, as_array, check_rows, finite, kept_rows
 from fastrnn.data.sequences import as_sequences, as_steps, pad
 
 Order = Literal["shuffled", "by length", "as given"]
@@ -89,14 +89,25 @@ class RaggedBatches:
             batches += _cut(pool[np.argsort(self.lengths[pool], kind="stable")], size)
         return [batches[i] for i in rng.permutation(len(batches))]
 
-    def split(self, fraction: float) -> tuple[RaggedBatches, RaggedBatches]:
-        """Return batches of the first sequences, and of a ``fraction`` of them from the end."""
-        kept = int(len(self.x) * (1.0 - fraction))
-        return self._of(slice(kept), self.order), self._of(slice(kept, None), "by length")
+    def split(
+        self, fraction: float, batch_size: int | None = None
+    ) -> tuple[RaggedBatches, RaggedBatches]:
+        """Return batches of the first sequences, and of a ``fraction`` of them from the end.
 
-    def _of(self, rows: slice, order: Order) -> RaggedBatches:
+        ``batch_size`` is that of the second ones, by default the same.
+
+        Raises
+        ------
+        ValueError
+            If either would have no sequences.
+        """
+        kept = kept_rows(len(self.x), fraction)
+        first = self._of(slice(kept), self.batch_size, self.order)
+        return first, self._of(slice(kept, None), batch_size or self.batch_size, "by length")
+
+    def _of(self, rows: slice, batch_size: int, order: Order) -> RaggedBatches:
         weight = None if self.sample_weight is None else self.sample_weight[rows]
-        return RaggedBatches(self.x[rows], self.y[rows], self.batch_size, order, weight)
+        return RaggedBatches(self.x[rows], self.y[rows], batch_size, order, weight)
 
 
 def _cut(rows: Integers, size: int) -> list[Integers]:

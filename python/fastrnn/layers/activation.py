@@ -31,6 +31,7 @@ class Activation(Layer):
     """
 
     position_free = True
+    kept_for_backward = ("_kept",)
 
     def __init__(self, activation: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -26,6 +26,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fastrnn import _check, ops, random
+from fastrnn._registry import Registry
 from fastrnn._typing import Array, Floating, Shape
 from fastrnn.layers import unsupported
 
@@ -53,6 +54,8 @@ class Layer:
     ----------
     parameters : dict of str to array
         What training changes, in place, in a fixed order.
+    in_model : bool
+        Whether a model has the layer: its name then stays as it is.
     gradients : dict of str to array
         What the last `backward` left, under the same names; of a layer that is not ``trainable``
         they may be missing.
@@ -67,12 +70,16 @@ class Layer:
     gives_rows, takes_rows : bool
         Of two layers one after another: whether `rows` may stand for the first one's `forward`, and
         whether the second one's takes `fastrnn.functional.Rows` and its `backward` then returns the
-        gradient of their table. A class with a `forward` of its own has to say so again.
+        gradient of their table.
+    gives_logits : bool
+        Whether a model may take `Dense.logits` and `Dense.logits_backward`, and its loss do what
+        ``activation`` says, in place of `forward` and `backward`. A class with a `forward`,
+        `backward` or `activate` of its own has to say all three again.
     inner_layers : sequence of Layer
         What a wrapper wraps.
     """
 
-    classes: ClassVar[dict[str, type[Layer]]] = {}
+    classes: ClassVar[Registry[Layer]] = Registry("layer")
     """Every layer class by its name: what a saved model's layers are made from."""
 
     uses_mask: bool = False
@@ -80,7 +87,10 @@ class Layer:
     position_free: bool = False
     gives_rows: bool = False
     takes_rows: bool = False
+    gives_logits: bool = False
     inner_layers: Sequence[Layer] = ()
+    kept_for_backward: ClassVar[tuple[str, ...]] = ()
+    """The attributes that a training `forward` sets; `forget_pass` sets them to None."""
 
     def __init__(
         self,
@@ -101,6 +111,7 @@ class Layer:
             raise ValueError(f"dtype: expected 'float32' or 'float64', got {dtype!r}")
         self.name = name or _snake_case(type(self).__name__)
         self.named = name is not None
+        self.in_model = False
         self.trainable = trainable
         self.input_shape: Shape | None = None
         self.parameters: dict[str, Floating] = {}
@@ -108,10 +119,12 @@ class Layer:
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        if "forward" in cls.__dict__:
+        if _overrides(cls, "forward"):
             cls.gives_rows = cls.__dict__.get("gives_rows", False)
             cls.takes_rows = cls.__dict__.get("takes_rows", False)
-        Layer.classes[cls.__name__] = cls
+        if _overrides(cls, "forward", "backward", "activate"):
+            cls.gives_logits = cls.__dict__.get("gives_logits", False)
+        Layer.classes.add(cls)
 
     # ---- to override -----------------------------------------------------------------------------
 
@@ -136,6 +149,13 @@ class Layer:
     def backward(self, dy: Array, *, need_dx: bool = True) -> Floating | None:
         """Set `gradients` and return dx of the last training `forward` (None if not needed)."""
         raise NotImplementedError(f"{type(self).__name__}.backward")
+
+    def forget_pass(self) -> None:
+        """Let go of what `forward` kept for a `backward` that will not be called."""
+        for name in self.kept_for_backward:
+            setattr(self, name, None)
+        for layer in self.inner_layers:
+            layer.forget_pass()
 
     def gradients_for_step(self) -> Mapping[str, ops.Gradient]:
         """Return `gradients` as an optimiser may take them."""
@@ -271,6 +291,12 @@ class Layer:
         if not self.built:
             raise RuntimeError(f"layer {self.name!r} has no parameters yet: call it on data first")
         return self.parameters
+
+
+def _overrides(cls: type[Layer], *methods: str) -> bool:
+    """Whether one of the methods is another than that of the layer class before it."""
+    parent = next(base for base in cls.__mro__[1:] if issubclass(base, Layer))
+    return any(getattr(cls, name, None) is not getattr(parent, name, None) for name in methods)
 
 
 def replace(parameters: Mapping[str, Floating], weights: Sequence[Any]) -> None:

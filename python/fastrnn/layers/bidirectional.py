@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from fastrnn import ops
+from fastrnn._registry import name_in_files
 from fastrnn._typing import Array, Floating, Shape
 from fastrnn.layers.base import Layer
 from fastrnn.layers.recurrent import RecurrentLayer
@@ -38,6 +39,7 @@ class Bidirectional(Layer):
     uses_mask = True
     position_free = True
     takes_rows = True
+    kept_for_backward = ("_halves",)
 
     def __init__(
         self,
@@ -137,7 +139,10 @@ class Bidirectional(Layer):
         """Return the constructor's arguments."""
         return {
             **super().get_config(),
-            "layer": {"class": type(self.layer).__name__, "config": self.layer.get_config()},
+            "layer": {
+                "class": name_in_files(type(self.layer)),
+                "config": self.layer.get_config(),
+            },
             "merge_mode": self.merge_mode,
         }
 

@@ -34,6 +34,8 @@ class Dense(Layer):
     """
 
     position_free = True
+    gives_logits = True
+    kept_for_backward = ("_x", "_kept")
 
     def __init__(
         self,

@@ -23,6 +23,7 @@ class Dropout(Layer):
     """
 
     position_free = True
+    kept_for_backward = ("_seed",)
 
     def __init__(self, rate: float, *, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -34,6 +34,7 @@ class Embedding(Layer):
 
     position_free = True
     gives_rows = True
+    kept_for_backward = ("_ids", "_found")
 
     def __init__(
         self,

@@ -12,6 +12,7 @@ class Flatten(Layer):
     """[B, ...] to [B, F]; [B] to [B, 1]. What a mask leaves out is 0."""
 
     _shape: tuple[int, ...] | None = None
+    kept_for_backward = ("_shape",)
 
     def output_shape(self, input_shape: Shape) -> Shape:
         """Return the output's shape."""

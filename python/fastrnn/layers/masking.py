@@ -21,6 +21,7 @@ class Masking(Layer):
     position_free = True
     uses_mask = True
     finds_mask = True
+    kept_for_backward = ("_kept",)
 
     def __init__(self, mask_value: float = 0.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)

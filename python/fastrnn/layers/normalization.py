@@ -29,6 +29,7 @@ class LayerNormalization(Layer):
     """
 
     position_free = True
+    kept_for_backward = ("_kept",)
 
     def __init__(
         self,

@@ -17,6 +17,7 @@ class _GlobalPooling(Layer):
     position_free = True
     pooling: ClassVar[Pooling]
     _pooled: ops.Pooled | None = None
+    kept_for_backward = ("_pooled",)
 
     def output_shape(self, input_shape: Shape) -> Shape:
         """Return the output's shape."""

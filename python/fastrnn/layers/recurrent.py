@@ -99,6 +99,7 @@ class RecurrentLayer(Layer):
     biases: ClassVar[tuple[str, ...]] = ("bias_ih",)
     uses_mask = True
     takes_rows = True
+    kept_for_backward = ("_pass",)
 
     def __init__(
         self,

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastrnn import _check
+from fastrnn._registry import name_in_files
 from fastrnn._typing import Array, Floating, Shape
 from fastrnn.layers.base import Layer
 
@@ -29,6 +30,7 @@ class TimeDistributed(Layer):
     """
 
     position_free = True
+    kept_for_backward = ("_steps",)
 
     def __init__(self, layer: Layer, **kwargs: Any) -> None:
         if not isinstance(layer, Layer):
@@ -72,7 +74,10 @@ class TimeDistributed(Layer):
         """Return the constructor's arguments."""
         return {
             **super().get_config(),
-            "layer": {"class": type(self.layer).__name__, "config": self.layer.get_config()},
+            "layer": {
+                "class": name_in_files(type(self.layer)),
+                "config": self.layer.get_config(),
+            },
         }
 
     @classmethod

@@ -10,7 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fastrnn._names import named
-from fastrnn.losses.base import FunctionLoss, Loss, LossValue, like_predictions, row_weights
+from fastrnn.losses.base import (
+    FunctionLoss,
+    Loss,
+    LossValue,
+    like_predictions,
+    row_weights,
+    unmasked_targets,
+)
 from fastrnn.losses.crossentropy import (
     BinaryCrossentropy,
     CategoricalCrossentropy,
@@ -31,6 +38,7 @@ __all__ = [
     "get",
     "like_predictions",
     "row_weights",
+    "unmasked_targets",
 ]
 
 _NAMES: dict[str, type[Loss]] = {

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from fastrnn._registry import Registry
 from fastrnn._typing import Array, Floating
 
 REDUCTIONS = ("sum_over_batch_size", "mean", "sum", "mean_with_sample_weight")
@@ -20,13 +21,16 @@ class LossValue(NamedTuple):
     gradient: Floating | None
     """Of the value by the predictions, of their shape; None if not needed."""
     weight: float
-    """What the batch counts in a mean over batches: that is then the mean over all rows."""
+    """What the batch counts in a mean over batches: that is then the mean over all rows. Sums are
+    added up instead."""
 
 
 class Loss:
     """The base of all losses, and of one's own, which overrides `losses_and_gradients`.
 
-    It also overrides `get_config` if its constructor takes arguments, so that it can be saved.
+    A class made from one of the others may do so, too; it is then given the model's output, also
+    where the other one would take the logits of the last layer. One's own also overrides
+    `get_config` if its constructor takes arguments, so that it can be saved.
 
     Predictions [..., C] are rows [...] of C numbers; each row has a loss. What a row counts is its
     sample weight, 0 where it is masked.
@@ -40,7 +44,7 @@ class Loss:
         For one's own use.
     """
 
-    classes: ClassVar[dict[str, type[Loss]]] = {}
+    classes: ClassVar[Registry[Loss]] = Registry("loss")
     """Every loss class by its name: what a saved model's loss is made from."""
 
     activation: ClassVar[str | None] = None
@@ -55,7 +59,14 @@ class Loss:
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        Loss.classes[cls.__name__] = cls
+        Loss.classes.add(cls)
+        parent = next(base for base in cls.__mro__[1:] if issubclass(base, Loss))
+        if cls.losses_and_gradients is not parent.losses_and_gradients:
+            # What the parent has instead, all rows in one and the logits, is another loss.
+            if "weighted" not in cls.__dict__:
+                cls.weighted = Loss.weighted  # type: ignore[method-assign]
+            if "activation" not in cls.__dict__:
+                cls.activation = None
 
     # ---- to override -----------------------------------------------------------------------------
 
@@ -110,6 +121,7 @@ class Loss:
         """
         if y_pred.ndim < 2:
             raise ValueError(f"y_pred: expected shape (..., classes), got {y_pred.shape}")
+        y_true = unmasked_targets(y_true, y_pred.shape[:-1], mask)
         mask = self.own_mask(y_true, y_pred, mask)
         weights, valid = row_weights(y_pred.shape[:-1], sample_weight, mask, y_pred.dtype)
         count, divisor = float(valid), float(valid)
@@ -209,6 +221,19 @@ def row_weights(
         elif count < valid.size:
             weights = valid.astype(dtype)
     return None if weights is None else np.ascontiguousarray(weights), count
+
+
+def unmasked_targets(y_true: Any, rows: tuple[int, ...], mask: Any) -> Any:
+    """Return the targets of ``rows`` with 0, a valid label, wherever the mask is False."""
+    targets, given = np.asarray(y_true), np.asarray(mask)
+    # What else is wrong is said by those who look at the targets and the mask.
+    if given.dtype.kind != "b" or targets.shape[: len(rows)] != rows:
+        return y_true
+    valid = _over_rows("mask", given, rows)
+    if valid.all():
+        return y_true
+    missing = (1,) * (targets.ndim - len(rows))
+    return np.where(valid.reshape(rows + missing), targets, targets.dtype.type(0))
 
 
 def _over_rows(name: str, array: Array, rows: tuple[int, ...]) -> Array:

@@ -120,9 +120,13 @@ class SparseCategoricalCrossentropy(Loss):
         scale: float,
         need_gradient: bool,
         of_logits: bool,
+        losses: Floating | None = None,
     ) -> tuple[float, Floating | None]:
         """Return scale * the sum of weights [...] * losses, and its gradient."""
         labels = self.labels(y_true, y_pred)
+        if weights is None and self.ignore_class is not None:
+            # Row by row; what such rows have for a loss is left out afterwards.
+            labels = np.where(labels == self.ignore_class, 0, labels)
         used, classes = labels[counting(weights)], y_pred.shape[-1]
         if used.size and not 0 <= used.min() <= used.max() < classes:
             raise ValueError(
@@ -130,7 +134,25 @@ class SparseCategoricalCrossentropy(Loss):
             )
         of_logits = of_logits or self.from_logits
         loss = ops.softmax_cross_entropy if of_logits else ops.cross_entropy
-        return loss(y_pred, labels, weights, scale=scale, need_gradient=need_gradient)
+        return loss(
+            y_pred, labels, weights, scale=scale, need_gradient=need_gradient, losses=losses
+        )
+
+    def losses_and_gradients(self, y_true: Any, y_pred: Floating) -> tuple[Any, Any]:
+        """Return each row's loss [...] and its gradient by the row's predictions [..., C]."""
+        losses = np.empty(y_pred.shape[:-1], y_pred.dtype)
+        # Not self.weighted: that of a class which overrides this method calls it.
+        _, gradients = SparseCategoricalCrossentropy.weighted(
+            self,
+            y_true,
+            y_pred,
+            None,
+            scale=1.0,
+            need_gradient=True,
+            of_logits=False,
+            losses=losses,
+        )
+        return losses, gradients
 
     def labels(self, y_true: Any, y_pred: Floating) -> Integers:
         """Return the labels as integers, of the shape of the rows."""

@@ -31,6 +31,7 @@ class RowLoss(Loss):
         scale: float,
         need_gradient: bool,
         of_logits: bool,
+        losses: Floating | None = None,
     ) -> tuple[float, Floating | None]:
         """Return scale * the sum of weights [...] * losses, and its gradient."""
         targets = like_predictions(y_true, y_pred)
@@ -43,7 +44,24 @@ class RowLoss(Loss):
             scale=scale,
             parameter=self.parameter,
             need_gradient=need_gradient,
+            losses=losses,
         )
+
+    def losses_and_gradients(self, y_true: Any, y_pred: Floating) -> tuple[Any, Any]:
+        """Return each row's loss [...] and its gradient by the row's predictions [..., C]."""
+        losses = np.empty(y_pred.shape[:-1], y_pred.dtype)
+        # Not self.weighted: that of a class which overrides this method calls it.
+        _, gradients = RowLoss.weighted(
+            self,
+            y_true,
+            y_pred,
+            None,
+            scale=1.0,
+            need_gradient=True,
+            of_logits=False,
+            losses=losses,
+        )
+        return losses, gradients
 
     def kind_of(self, of_logits: bool) -> ops.RowLoss:
         """Return the core's name of the loss, for logits where it has them."""

@@ -63,20 +63,29 @@ _NAMES: dict[str, type[Metric]] = {
     "top_k_categorical_accuracy": TopKCategoricalAccuracy,
 }
 
+_OF_LOGITS: dict[type[Metric], dict[str, Any]] = {
+    AUC: {"from_logits": True},
+    Accuracy: {"from_logits": True},
+    BinaryAccuracy: {"threshold": 0.0},
+    Perplexity: {"from_logits": True},
+    Precision: {"thresholds": 0.0},
+    Recall: {"thresholds": 0.0},
+}
+"""The arguments of metrics whose predictions are logits."""
+
 
 def get(metric: str | Metric | Callable[..., Any], loss: Loss | None = None) -> Metric:
     """Return the metric of that name, itself, or a `FunctionMetric` of a function.
 
-    Names take predictions to be what ``loss`` takes: logits, if it has ``from_logits``.
+    Names take predictions to be what ``loss`` takes: logits, if it has ``from_logits``. A threshold
+    is then 0, the logit of the probability 0.5.
     """
     if isinstance(metric, Metric):
         return metric
     kind = named(metric, _NAMES)
     if kind is not None:
         from_logits = loss is not None and loss.from_logits
-        if from_logits and issubclass(kind, Accuracy | Perplexity | AUC):
-            return kind(name=str(metric), from_logits=True)
-        return kind(name=str(metric))
+        return kind(name=str(metric), **(_OF_LOGITS.get(kind, {}) if from_logits else {}))
     if callable(metric) and not isinstance(metric, type):
         return FunctionMetric(metric)
     raise ValueError(

@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from fastrnn._registry import Registry
 from fastrnn._typing import Array, Floating
-from fastrnn.losses import row_weights
+from fastrnn.losses import row_weights, unmasked_targets
 
 
 class Metric:
@@ -23,7 +24,7 @@ class Metric:
         What the figure is called in logs and history; `default_name` where it is missing.
     """
 
-    classes: ClassVar[dict[str, type[Metric]]] = {}
+    classes: ClassVar[Registry[Metric]] = Registry("metric")
     """Every metric class by its name: what a saved model's metrics are made from."""
 
     default_name: ClassVar[str] = "metric"
@@ -36,7 +37,7 @@ class Metric:
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        Metric.classes[cls.__name__] = cls
+        Metric.classes.add(cls)
 
     # ---- to override -----------------------------------------------------------------------------
 
@@ -54,7 +55,8 @@ class Metric:
             self._count += values.size
         else:
             # Where the weight is 0, not even NaN counts.
-            self._total += float(np.where(weights != 0, values * weights, 0.0).sum())
+            weighted = np.multiply(values, weights, where=weights != 0, out=np.zeros_like(values))
+            self._total += float(weighted.sum())
             self._count += float(weights.sum(dtype=np.float64))
 
     def result(self) -> float:
@@ -85,14 +87,16 @@ class Metric:
         sample_weight : [B] or [...], optional
             What each row counts; one number for each sample goes for all of its rows.
         mask : bool, [B] or [...], optional
-            False where a row counts nothing.
+            False where a row counts nothing. Its targets may be anything then.
         """
         y_pred = np.asarray(y_pred)
         if y_pred.dtype.kind != "f":
             y_pred = y_pred.astype(np.float64)
         if y_pred.ndim < 2:
             raise ValueError(f"y_pred: expected shape (..., classes), got {y_pred.shape}")
-        weights, _ = row_weights(y_pred.shape[:-1], sample_weight, mask, y_pred.dtype)
+        rows = y_pred.shape[:-1]
+        weights, _ = row_weights(rows, sample_weight, mask, y_pred.dtype)
+        y_true = unmasked_targets(y_true, rows, mask)
         self.update(y_true, y_pred, weights)
 
     def __call__(

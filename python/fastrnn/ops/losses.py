@@ -31,6 +31,7 @@ def softmax_cross_entropy(
     *,
     scale: float = 1.0,
     need_gradient: bool = True,
+    losses: Floating | None = None,
 ) -> LossAndGradient:
     """Return the sum of -scale * weights * log(softmax(logits)[label]), in nats, and its gradient.
 
@@ -42,13 +43,15 @@ def softmax_cross_entropy(
         In 0 .. C - 1; a negative one counts nothing.
     weights : [...] like logits, optional
         What each row counts; a row of weight 0 is not read. Ones by default.
+    losses : [...] like logits, C-contiguous, optional
+        Each row's loss is written into it, without scale and weight.
 
     Raises
     ------
     IndexError
         If a label with a weight is C or more.
     """
-    rows = _Rows("logits", logits, weights, need_gradient)
+    rows = _Rows("logits", logits, weights, need_gradient, losses)
     labels = _check.integers("labels", labels, rows.shape[:-1]).reshape(-1)
     total = _core.softmax_cross_entropy(
         rows.predictions, labels, rows.weights, scale, rows.losses, rows.gradient
@@ -63,12 +66,13 @@ def cross_entropy(
     *,
     scale: float = 1.0,
     need_gradient: bool = True,
+    losses: Floating | None = None,
 ) -> LossAndGradient:
     """Do what `softmax_cross_entropy` does, from probabilities [..., C].
 
-    They are divided by their sum and kept 1e-7 away from 0 and 1, as in Keras.
+    They are divided by their sum and kept 1e-7 away from 0 and 1, as in Keras. ``losses`` as there.
     """
-    rows = _Rows("probabilities", probabilities, weights, need_gradient)
+    rows = _Rows("probabilities", probabilities, weights, need_gradient, losses)
     labels = _check.integers("labels", labels, rows.shape[:-1]).reshape(-1)
     total = _core.cross_entropy(
         rows.predictions, labels, rows.weights, scale, rows.losses, rows.gradient
@@ -85,13 +89,15 @@ def row_loss(
     scale: float = 1.0,
     parameter: float = 0.0,
     need_gradient: bool = True,
+    losses: Floating | None = None,
 ) -> LossAndGradient:
     """Return the sum of scale * weights * losses of predictions and targets [..., C].
 
     A row's loss is the mean over C; that of the categorical cross-entropies is the sum.
-    ``parameter`` is the label smoothing of a cross-entropy, Huber's delta.
+    ``parameter`` is the label smoothing of a cross-entropy, Huber's delta. ``losses`` as of
+    `softmax_cross_entropy`.
     """
-    rows = _Rows("predictions", predictions, weights, need_gradient)
+    rows = _Rows("predictions", predictions, weights, need_gradient, losses)
     targets = _check.floating("targets", targets, rows.shape, like=predictions)
     total = _core.row_loss(
         kind,
@@ -110,7 +116,12 @@ class _Rows:
     """Predictions [..., C] as rows [N, C], with weights [N] and room for losses and gradient."""
 
     def __init__(
-        self, name: str, predictions: Array, weights: Array | None, need_gradient: bool
+        self,
+        name: str,
+        predictions: Array,
+        weights: Array | None,
+        need_gradient: bool,
+        losses: Floating | None,
     ) -> None:
         predictions = _check.floating(name, predictions)
         self.shape = predictions.shape
@@ -123,7 +134,12 @@ class _Rows:
         if weights is not None:
             weights = _check.floating("weights", weights, self.shape[:-1], like=predictions)
             self.weights = weights.reshape(-1)
-        self.losses = np.empty(count, predictions.dtype)
+        if losses is None:
+            losses = np.empty(self.shape[:-1], predictions.dtype)
+        elif not losses.flags.c_contiguous:  # a copy would take the numbers
+            raise ValueError(f"losses: expected a C-contiguous array, got strides {losses.strides}")
+        losses = _check.floating("losses", losses, self.shape[:-1], like=predictions)
+        self.losses = losses.reshape(-1)
         self.gradient = np.empty_like(self.predictions) if need_gradient else None
 
     def shaped_gradient(self) -> Floating | None:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 
 from fastrnn import _check, ops
+from fastrnn._registry import Registry
 from fastrnn._typing import Array, Floating
 from fastrnn.optimizers.schedules import LearningRateSchedule
 
@@ -43,7 +44,7 @@ class Optimizer:
         How many steps were taken.
     """
 
-    classes: ClassVar[dict[str, type[Optimizer]]] = {}
+    classes: ClassVar[Registry[Optimizer]] = Registry("optimizer")
     """Every optimiser class by its name: what a saved model's optimiser is made from."""
 
     slots: tuple[str, ...] = ()
@@ -76,13 +77,13 @@ class Optimizer:
             raise TypeError(f"name: expected a string, got {name!r}")
         self.name = type(self).__name__.lower() if name is None else name
         self.iterations = 0
-        self._undecayed: tuple[str, ...] = ()
+        self._undecayed: tuple[re.Pattern[str], ...] = ()
         self._state: dict[str, dict[str, Floating]] = {slot: {} for slot in self.slots}
         self._model: object | None = None
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        Optimizer.classes[cls.__name__] = cls
+        Optimizer.classes.add(cls)
         if "update" in cls.__dict__ and "takes_rows" not in cls.__dict__:
             cls.takes_rows = False
 
@@ -114,7 +115,8 @@ class Optimizer:
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments and what weight decay spares, as JSON can hold it."""
         rate = self._learning_rate
-        spared = {"exclude_from_weight_decay": list(self._undecayed)} if self._undecayed else {}
+        patterns = [pattern.pattern for pattern in self._undecayed]
+        spared = {"exclude_from_weight_decay": patterns} if patterns else {}
         if callable(rate) and not isinstance(rate, LearningRateSchedule):
             raise ValueError(
                 "learning_rate: a function cannot be saved; make it a LearningRateSchedule class"
@@ -172,8 +174,23 @@ class Optimizer:
         return _check.real("learning_rate", value, minimum=0.0)
 
     def exclude_from_weight_decay(self, var_names: Iterable[str]) -> None:
-        """Spare the parameters in whose names one of ``var_names`` is found, e.g. "bias"."""
-        self._undecayed = tuple(var_names)
+        """Spare the parameters in whose names one of ``var_names`` is found, e.g. ["bias"].
+
+        Parameters
+        ----------
+        var_names : iterable of str
+            Regular expressions.
+
+        Raises
+        ------
+        TypeError
+            If it is one string, or consists of something else.
+        ValueError
+            If one is no regular expression.
+        """
+        if isinstance(var_names, str) or not isinstance(var_names, Iterable):
+            raise TypeError(f"var_names: expected a list of strings, got {var_names!r}")
+        self._undecayed = tuple(_pattern(name) for name in var_names)
 
     def bind(self, model: object) -> None:
         """Take the model whose parameters are changed; what is remembered belongs to its.
@@ -225,7 +242,7 @@ class Optimizer:
         """Return what can be updated in one call (one type, one weight decay), and its decay."""
         groups: dict[tuple[np.dtype[np.floating[Any]], float], list[str]] = {}
         for name, parameter in parameters.items():
-            spared = self._undecayed and any(re.search(word, name) for word in self._undecayed)
+            spared = self._undecayed and any(word.search(name) for word in self._undecayed)
             decay = 0.0 if spared or self.weight_decay is None else self.weight_decay
             groups.setdefault((parameter.dtype, decay), []).append(name)
         return {tuple(names): decay for (_, decay), names in groups.items()}
@@ -266,6 +283,17 @@ class Optimizer:
 
 def _optional(name: str, value: float | None) -> float | None:
     return None if value is None else _check.real(name, value, minimum=0.0)
+
+
+def _pattern(name: str) -> re.Pattern[str]:
+    if not isinstance(name, str):
+        raise TypeError(f"var_names: expected strings, got {name!r}")
+    try:
+        return re.compile(name)
+    except re.error as error:
+        raise ValueError(
+            f"var_names: expected regular expressions, got {name!r} ({error})"
+        ) from None
 
 
 def _down_to(norm: float, limit: float) -> float:

@@ -12,8 +12,16 @@ from fastrnn.optimizers.base import LearningRate, Optimizer
 class SGD(Optimizer):
     """Gradient descent, with momentum: v = momentum * v - lr * g, p += v.
 
-    With ``nesterov`` p += momentum * v - lr * g (Sutskever et al. 2013). See `Optimizer` for the
-    other parameters.
+    With ``nesterov`` p += momentum * v - lr * g (Sutskever et al. 2013).
+
+    Parameters
+    ----------
+    learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name
+        See `Optimizer`.
+    momentum : float
+        In [0, 1]: how much of the last step the next one keeps.
+    nesterov : bool
+        Whether the gradient counts as if the momentum's step had been taken.
     """
 
     takes_rows = True
@@ -60,9 +68,18 @@ class SGD(Optimizer):
 class RMSprop(Optimizer):
     """s = rho * s + (1 - rho) * g^2, p -= lr * g / sqrt(s + epsilon) (Hinton 2012).
 
-    ``centered`` subtracts the square of the gradients' running mean from s (Graves 2013); with
-    ``momentum`` the steps are summed: v = momentum * v + step, p -= v. See `Optimizer` for the
-    other parameters.
+    Parameters
+    ----------
+    learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name
+        See `Optimizer`.
+    rho : float
+        In [0, 1): how slowly the running mean s of the squared gradients moves.
+    momentum : float
+        Above 0 the steps are summed: v = momentum * v + step, p -= v.
+    epsilon : float
+        Keeps the divisor away from 0.
+    centered : bool
+        Subtract the square of the gradients' running mean from s (Graves 2013).
     """
 
     takes_rows = True
@@ -126,10 +143,23 @@ class RMSprop(Optimizer):
 
 
 class Adam(Optimizer):
-    """Adam (Kingma and Ba 2014); with ``amsgrad`` that of Reddi et al. 2018.
+    """Adam (Kingma and Ba 2014): steps of the gradient's mean, divided by the root of its square's.
 
-    Epsilon stands where Keras has it: beside the root of the uncorrected second moment. See
-    `Optimizer` for the other parameters.
+    m = beta_1 * m + (1 - beta_1) * g, v = beta_2 * v + (1 - beta_2) * g^2, and after t steps
+    p -= lr * sqrt(1 - beta_2^t) / (1 - beta_1^t) * m / (sqrt(v) + epsilon).
+
+    Parameters
+    ----------
+    learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name
+        See `Optimizer`.
+    beta_1, beta_2 : float
+        In [0, 1): how slowly the running means of the gradient, m, and of its square, v, move: over
+        about 1 / (1 - beta) steps.
+    epsilon : float
+        Keeps the divisor away from 0. It stands where Keras has it: beside the root of the
+        uncorrected v.
+    amsgrad : bool
+        Divide by the greatest v so far (Reddi et al. 2018).
     """
 
     takes_rows = True
@@ -190,7 +220,15 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """`Adam` with a weight decay of 0.004 unless given (Loshchilov and Hutter 2019)."""
+    """`Adam` with a weight decay unless told otherwise (Loshchilov and Hutter 2019).
+
+    Parameters
+    ----------
+    weight_decay : float
+        Before each step p -= learning_rate * weight_decay * p.
+    learning_rate, beta_1, beta_2, epsilon, amsgrad, clipnorm, clipvalue, global_clipnorm, name
+        See `Adam`.
+    """
 
     def __init__(
         self,

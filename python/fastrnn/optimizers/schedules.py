@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from fastrnn import _check
+from fastrnn._registry import Registry, name_in_files
 
 
 class LearningRateSchedule:
@@ -16,12 +17,12 @@ class LearningRateSchedule:
     One's own overrides `__call__`, and `get_config` to be saved with a model.
     """
 
-    classes: ClassVar[dict[str, type[LearningRateSchedule]]] = {}
+    classes: ClassVar[Registry[LearningRateSchedule]] = Registry("schedule")
     """Every schedule class by its name: what a saved optimiser's is made from."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        LearningRateSchedule.classes[cls.__name__] = cls
+        LearningRateSchedule.classes.add(cls)
 
     def __call__(self, step: int) -> float:
         """Return the learning rate after ``step`` steps; 0 for the first."""
@@ -33,7 +34,7 @@ class LearningRateSchedule:
 
     def describe(self) -> dict[str, Any]:
         """Return class and configuration, for `from_description`."""
-        return {"class": type(self).__name__, "config": self.get_config()}
+        return {"class": name_in_files(type(self)), "config": self.get_config()}
 
     @staticmethod
     def from_description(description: Mapping[str, Any]) -> LearningRateSchedule:
