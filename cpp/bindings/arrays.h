@@ -184,7 +184,9 @@ inline void set_interrupted() {
 void bind_runtime(py::module_& m);
 void bind_recurrent(py::module_& m);
 void bind_stepper(py::module_& m);
-void bind_pointwise(py::module_& m);
+void bind_linear(py::module_& m);
+void bind_embedding(py::module_& m);
+void bind_dropout(py::module_& m);
 void bind_losses(py::module_& m);
 void bind_optimizers(py::module_& m);
 void bind_activations(py::module_& m);

@@ -1,6 +1,5 @@
 #include "bindings/arrays.h"
 #include "ops/activations.h"
-#include "ops/pointwise.h"
 
 namespace fastrnn {
 namespace {

@@ -2,7 +2,7 @@
 
 #include "bindings/arrays.h"
 #include "dispatch/isa.h"
-#include "ops/pointwise.h"
+#include "ops/fma_peak.h"
 #include "parallel/pace.h"
 #include "parallel/team.h"
 

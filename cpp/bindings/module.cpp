@@ -21,7 +21,9 @@ PYBIND11_MODULE(_core, m) {
     fastrnn::bind_runtime(m);
     fastrnn::bind_recurrent(m);
     fastrnn::bind_stepper(m);
-    fastrnn::bind_pointwise(m);
+    fastrnn::bind_linear(m);
+    fastrnn::bind_embedding(m);
+    fastrnn::bind_dropout(m);
     fastrnn::bind_losses(m);
     fastrnn::bind_optimizers(m);
     fastrnn::bind_activations(m);

@@ -29,6 +29,11 @@ struct DropoutRule {
     T scale;
 };
 
+// x, out: [rows, steps, units]; out may be x.
+template <class T>
+void dropout(const T* x, T* out, index rows, index steps, index units, double p, std::uint64_t seed,
+             std::uint32_t stream, index first_step);
+
 // to = dropout(from) for the valid tokens of a layer's output [T, B, D * H]; `to` may be `from`.
 template <class T>
 void drop_tokens(Team& team, const Plan& plan, const KernelTable<T>& table, index layer,

@@ -5,12 +5,12 @@
 
 #include "base/memory.h"
 #include "dispatch/isa.h"
+#include "ops/costs.h"
 #include "parallel/team.h"
 
 namespace fastrnn {
 namespace {
 
-constexpr index terms_in_a_chain = 1024;  // of the sums over rows, as in the recurrent layers
 constexpr index rows_per_task = 96;
 
 std::vector<index> multiples(index stride, index n) {
@@ -23,11 +23,11 @@ std::vector<index> multiples(index stride, index n) {
 
 template <class T>
 void linear_forward(const LinearShape<T>& s, const T* bias, T* out) {
-    const KernelTable<T>& table = kernel_table<T>(current_kernels());
+    const KernelTable<T>& table = current_table<T>();
     const index L = table.lanes, panel = table.product_panel, vectors = ceil_div(s.output, L);
-    Buffer<T> packed(vectors * L * s.input), start(vectors * L);
-    std::fill_n(start.data(), vectors * L, T(0));
-    if (bias) std::copy_n(bias, s.output, start.data());
+    Buffer<T> packed(vectors * L * s.input), padded_bias(vectors * L);
+    std::fill_n(padded_bias.data(), vectors * L, T(0));
+    if (bias) std::copy_n(bias, s.output, padded_bias.data());
     const std::vector<index> x_offset = multiples(s.input, s.rows),
                              out_offset = multiples(s.output, s.rows);
 
@@ -58,7 +58,7 @@ void linear_forward(const LinearShape<T>& s, const T* bias, T* out) {
             p.b = packed.data() + begin * L * s.input, p.vectors = end - begin, p.panel = panel;
             p.c = out + begin * L, p.c_offset = out_offset.data() + row, p.group_stride = L;
             p.columns = smaller(s.output, end * L) - begin * L;
-            p.start = start.data() + begin * L;
+            p.start = padded_bias.data() + begin * L;
             table.product(p);
         });
     });
@@ -200,7 +200,7 @@ void linear_backward(const LinearShape<T>& s, const T* dout, T* dx, T* dweight, 
         if (dbias) std::fill_n(dbias, s.output, T(0));
         return;
     }
-    const KernelTable<T>& table = kernel_table<T>(current_kernels());
+    const KernelTable<T>& table = current_table<T>();
     WeightGradient<T> weight(s, table, dout, dweight);
     InputGradient<T> input(s, table, dout, dx);
     const double products = (dx ? 1 : 0) + (dweight ? 1 : 0);

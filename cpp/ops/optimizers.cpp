@@ -15,11 +15,6 @@ namespace {
 constexpr double pointwise_flops = 8;
 constexpr index block_elements = 4096;  // of sums and of the optimisers' work
 
-template <class T>
-const KernelTable<T>& kernels() {
-    return kernel_table<T>(current_kernels());
-}
-
 // A fixed part of a parameter: what one kernel call works on, whatever the number of threads.
 struct Block {
     index parameter, begin, size;
@@ -64,7 +59,7 @@ struct Blocks {
     }
 
     double sum_of_squares(const Block& b, T* space) const {
-        return kernels<T>().sum_of_squares(gradient(b, space), b.size);
+        return current_table<T>().sum_of_squares(gradient(b, space), b.size);
     }
 
     const std::vector<Parameter<T>>& parameters;
@@ -138,7 +133,7 @@ void sgd(const std::vector<Parameter<T>>& parameters, const SgdStep<T>& step,
          const Clipping& clipping) {
     for_blocks(parameters, clipping, pointwise_flops,
                [&](const GradientClip<T>& clip, const ParameterSlice<T>& slice, index n) {
-                   kernels<T>().sgd(step, clip, slice, n);
+                   current_table<T>().sgd(step, clip, slice, n);
                });
 }
 
@@ -147,7 +142,7 @@ void adam(const std::vector<Parameter<T>>& parameters, const AdamStep<T>& step,
           const Clipping& clipping) {
     for_blocks(parameters, clipping, 2 * pointwise_flops,
                [&](const GradientClip<T>& clip, const ParameterSlice<T>& slice, index n) {
-                   kernels<T>().adam(step, clip, slice, n);
+                   current_table<T>().adam(step, clip, slice, n);
                });
 }
 
@@ -156,7 +151,7 @@ void rmsprop(const std::vector<Parameter<T>>& parameters, const RmspropStep<T>& 
              const Clipping& clipping) {
     for_blocks(parameters, clipping, 2 * pointwise_flops,
                [&](const GradientClip<T>& clip, const ParameterSlice<T>& slice, index n) {
-                   kernels<T>().rmsprop(step, clip, slice, n);
+                   current_table<T>().rmsprop(step, clip, slice, n);
                });
 }
 

@@ -1,4 +1,4 @@
-// Embedding and dropout. Every array is contiguous.
+// Rows of a table by their numbers. Every array is contiguous.
 #pragma once
 
 #include <vector>
@@ -16,14 +16,5 @@ void embedding_backward(const std::int64_t* ids, index n, const T* dout, index r
                         T* dtable);
 // The ids that occur, each once, as they first appear; place[n]: where among them ids[n] is.
 std::vector<std::int64_t> number_ids(const std::int64_t* ids, index n, std::int64_t* place);
-
-// x, out: [rows, steps, units]; out may be x.
-template <class T>
-void dropout(const T* x, T* out, index rows, index steps, index units, double p, std::uint64_t seed,
-             std::uint32_t stream, index first_step);
-
-// Floating-point operations per second of fma in registers.
-template <class T>
-double fma_peak(int threads, double seconds);
 
 }  // namespace fastrnn

@@ -1,28 +1,18 @@
-#include "ops/pointwise.h"
+#include "ops/embedding.h"
 
 #include <algorithm>
-#include <chrono>
 #include <vector>
 
 #include "dispatch/isa.h"
-#include "ops/dropout.h"
 #include "parallel/team.h"
 
 namespace fastrnn {
 namespace {
 
-// An exponential is worth about this many multiplications.
-constexpr double transcendental_flops = 40;
-
-// Of an embedding's gradient: bytes of neighbouring rows that one member sums, and how many ids
+// Of the gradient: bytes of neighbouring rows that one member sums, and how many ids
 // ahead it fetches their rows.
 constexpr index owned_bytes = 8192;
 constexpr std::size_t rows_ahead = 4;
-
-template <class T>
-const KernelTable<T>& kernels() {
-    return kernel_table<T>(current_kernels());
-}
 
 }  // namespace
 
@@ -42,7 +32,7 @@ void embedding_backward(const std::int64_t* ids, index n, const T* dout, index r
     const index row_bytes = larger(1, width * static_cast<index>(sizeof(T)));
     const index block = larger(1, owned_bytes / row_bytes), blocks = ceil_div(rows, block);
     const double flops = static_cast<double>((n + rows) * width);
-    const KernelTable<T>& table = kernels<T>();
+    const KernelTable<T>& table = current_table<T>();
     run(threads_worth(flops, blocks), flops, [&](Team& team) {
         for (index b = team.rank(); b < blocks; b += team.size()) {
             const index begin = b * block, end = smaller(rows, begin + block);
@@ -85,51 +75,9 @@ std::vector<std::int64_t> number_ids(const std::int64_t* ids, index n, std::int6
     return unique;
 }
 
-template <class T>
-void dropout(const T* x, T* out, index rows, index steps, index units, double p, std::uint64_t seed,
-             std::uint32_t stream, index first_step) {
-    const DropoutRule<T> rule(p, seed, stream);
-    for_ranges(rows * steps, static_cast<double>(rows * steps * units) * transcendental_flops,
-               [&](index begin, index end) {
-                   for (index i = begin; i < end; ++i) {
-                       rule.row(kernels<T>(), x + i * units, out + i * units, units,
-                                first_step + i % steps, i / steps);
-                   }
-               });
-}
-
-template <class T>
-double fma_peak(int threads, double seconds) {
-    using Clock = std::chrono::steady_clock;
-    constexpr index iterations = 20000;  // some 100 microseconds, short against the time asked for
-    double total = 0;
-    std::vector<double> done(static_cast<std::size_t>(larger(1, threads)));
-    Clock::time_point begin;
-    run(threads, flops_worth_waking, [&](Team& team) {
-        double operations = kernels<T>().fma_loop(iterations);  // warms up
-        team.barrier();
-        if (team.rank() == 0) begin = Clock::now();
-        team.barrier();
-        const Clock::time_point start = begin;
-        operations = 0;
-        while (std::chrono::duration<double>(Clock::now() - start).count() < seconds) {
-            operations += kernels<T>().fma_loop(iterations);
-        }
-        done[static_cast<std::size_t>(team.rank())] =
-            operations / std::chrono::duration<double>(Clock::now() - start).count();
-    });
-    for (const double rate : done) total += rate;
-    return total;
-}
-
-#define FASTRNN_INSTANTIATE(T)                                                                     \
-    template void embedding_forward(const std::int64_t*, index, const T*, index, T*);              \
-    template void embedding_backward(const std::int64_t*, index, const T*, index, index, T*);      \
-    template void dropout(const T*, T*, index, index, index, double, std::uint64_t, std::uint32_t, \
-                          index);                                                                  \
-    template double fma_peak<T>(int, double);
-FASTRNN_INSTANTIATE(float)
-FASTRNN_INSTANTIATE(double)
-#undef FASTRNN_INSTANTIATE
+template void embedding_forward(const std::int64_t*, index, const float*, index, float*);
+template void embedding_forward(const std::int64_t*, index, const double*, index, double*);
+template void embedding_backward(const std::int64_t*, index, const float*, index, index, float*);
+template void embedding_backward(const std::int64_t*, index, const double*, index, index, double*);
 
 }  // namespace fastrnn
