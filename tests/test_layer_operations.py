@@ -67,6 +67,16 @@ def test_an_activation_of_huge_numbers_is_finite_and_of_nan_is_nan(name, dtype, 
     assert np.isnan(ops.activation_forward(name, np.array([[np.nan, 1]], dtype))[0, 0])
 
 
+@pytest.mark.parametrize("name", sorted(ops.ACTIVATIONS))
+def test_a_nan_of_any_kind_stays_one(name, dtype, isa):
+    """R's missing value, for one, has bits that a NaN of arithmetic has not."""
+    nan = np.array([np.nan], dtype)
+    nan = nan.view(f"u{nan.itemsize}")
+    more = np.array([0, 1, 0x7F, 0x80, 0xFF, 0x1FF, 0x7A2, 0xFFF], nan.dtype)
+    x = (nan | more).view(dtype)[:, None].repeat(3, axis=1)
+    assert np.isnan(ops.activation_forward(name, np.concatenate([x, -x]))).all()
+
+
 def test_the_exponential_function_goes_on_to_infinity_and_to_zero(dtype, isa):
     most = np.log(np.finfo(dtype).max)
     x = np.array([[most - 0.2, most, most + 0.5, 1e4, np.inf, 1 - most, -1e4, -np.inf]], dtype)

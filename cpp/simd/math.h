@@ -78,14 +78,28 @@ FASTRNN_INLINE Group<T, N> q_of(const Group<T, N>& r) {
     return q;
 }
 
+// For exp_least <= x <= exp_most. A NaN may come out as any number: scale() adds its low bits to
+// its exponent.
 template <class T, int N>
-FASTRNN_INLINE Group<T, N> exp(Group<T, N> x) {
-    const Vec<T> most = broadcast(ExpConstants<T>::exp_most),
-                 least = broadcast(ExpConstants<T>::exp_least), one = broadcast_to<T>(1);
-    x = x.each([&](Vec<T> v) { return at_least(at_most(v, most), least); }, x);
+FASTRNN_INLINE Group<T, N> exp_of_finite(const Group<T, N>& x) {
+    const Vec<T> one = broadcast_to<T>(1);
     Group<T, N> shifted;
     const Group<T, N> r = reduce<false>(x, shifted);
     return scale(fma(fma(q_of(r), r, one), r, one), shifted);
+}
+
+// y, or a NaN where x is one; otherwise x is finite and y not 0.
+template <class T, int N>
+FASTRNN_INLINE Group<T, N> or_nan_of(const Group<T, N>& x, const Group<T, N>& y) {
+    return fma(x, Group<T, N>(zero<T>()), y);
+}
+
+template <class T, int N>
+FASTRNN_INLINE Group<T, N> exp(Group<T, N> x) {
+    const Vec<T> most = broadcast(ExpConstants<T>::exp_most),
+                 least = broadcast(ExpConstants<T>::exp_least);
+    x = x.each([&](Vec<T> v) { return at_least(at_most(v, most), least); }, x);
+    return or_nan_of(x, exp_of_finite(x));
 }
 
 // For exp_least <= x <= exp_most.
@@ -99,8 +113,11 @@ FASTRNN_INLINE Group<T, N> expm1(const Group<T, N>& x) {
 
 template <class T, int N>
 FASTRNN_INLINE Group<T, N> sigmoid(Group<T, N> x) {
-    x = x.each([](Vec<T> v) { return -v; }, x);
-    return reciprocal(exp(x) + broadcast_to<T>(1));
+    const Vec<T> most = broadcast(-ExpConstants<T>::exp_least),
+                 least = broadcast(-ExpConstants<T>::exp_most);
+    x = x.each([&](Vec<T> v) { return at_least(at_most(v, most), least); }, x);
+    const Group<T, N> e = exp_of_finite(x.each([](Vec<T> v) { return -v; }, x));
+    return reciprocal(e + or_nan_of(x, Group<T, N>(broadcast_to<T>(1))));
 }
 
 // e / (e + 2) with e = expm1(2|x|). A quotient y of three rounded steps may be 2.5 ulp off; what is
