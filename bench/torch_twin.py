@@ -6,6 +6,7 @@ are packed, as PyTorch wants them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -84,6 +85,8 @@ class Twin:
         self.stages = [self._stage(layer) for layer in model.layers]
         self.optimizer = self._adam()
         self.loss = type(model.need_loss()).__name__
+        self.figures = ("loss", "mae" if self.loss == "MeanSquaredError" else "accuracy")
+        """The names of what `evaluate` returns."""
         self.steps = 0
 
     def _stage(self, layer: fastrnn.Layer) -> Callable[[Signal], Signal]:
@@ -111,17 +114,14 @@ class Twin:
         if not isinstance(adam, fastrnn.Adam):
             raise ValueError(f"optimizer: expected Adam, got {type(adam).__name__}")
         parameters = [p for p in self.modules.parameters() if p.requires_grad]
-        return torch.optim.Adam(
-            parameters, betas=(adam.beta_1, adam.beta_2), eps=adam.epsilon, fused=True
-        )
+        return torch.optim.Adam(parameters, betas=(adam.beta_1, adam.beta_2), fused=True)
 
     # ---- one batch -------------------------------------------------------------------------------
 
     def train_step(self, batch: Batch) -> Any:
         """Take one step; return the loss, a tensor."""
         self.modules.train()
-        self.model.need_optimizer().iterations = self.steps
-        self.optimizer.param_groups[0]["lr"] = self.model.need_optimizer().learning_rate
+        self._follow_the_models_optimizer()
         self.optimizer.zero_grad(set_to_none=True)
         loss = self._loss(self.outputs(batch), batch)
         loss.backward()
@@ -131,6 +131,14 @@ class Twin:
         self.optimizer.step()
         self.steps += 1
         return loss.detach()
+
+    def _follow_the_models_optimizer(self) -> None:
+        adam: Any = self.model.need_optimizer()
+        adam.iterations = self.steps
+        group = self.optimizer.param_groups[0]
+        group["lr"] = adam.learning_rate
+        # Keras's epsilon goes to the root of the second moment before its bias is corrected.
+        group["eps"] = adam.epsilon / math.sqrt(1 - adam.beta_2 ** (self.steps + 1))
 
     def outputs(self, batch: Batch) -> Any:
         """Return the outputs, before a sigmoid or softmax."""
@@ -178,19 +186,18 @@ class Twin:
     def _evaluate(self, batches: Iterator[Batch]) -> dict[str, float]:
         self.modules.eval()
         self.reset_states()
-        second = "mae" if self.loss == "MeanSquaredError" else "accuracy"
-        sums, rows = {"loss": 0.0, second: 0.0}, 0
+        sums, rows = dict.fromkeys(self.figures, 0.0), 0
         for batch in batches:
             outputs, y = self.outputs(batch), torch.from_numpy(np.asarray(batch.y))
             count = outputs.flatten(0, -2).shape[0]
             sums["loss"] += float(self._loss(outputs, batch)) * count
             rows += count
-            if second == "mae":
-                sums[second] += float((outputs - y).abs().mean()) * count
+            if "mae" in sums:
+                sums["mae"] += float((outputs - y).abs().mean()) * count
             else:
                 binary = self.loss == "BinaryCrossentropy"
                 said = outputs[:, 0] > 0 if binary else outputs.argmax(-1)
-                sums[second] += float((said == y).sum())
+                sums["accuracy"] += float((said == y).sum())
         self.reset_states()
         return {name: total / rows for name, total in sums.items()}
 
