@@ -118,8 +118,9 @@ def log_mel(samples: Array, rate: int) -> Array:
 def command(folder: Path, data: Path, cell: str, hidden: int, epochs: int) -> None:
     """Train a model that tells spoken digits apart.
 
-    Recordings are as long as they are: nothing is cut, and padding costs nothing. --epochs belongs
-    to the learning rate's course: a training that is gone on with keeps it.
+    Recordings are as long as they are: nothing is cut, and padding costs nothing. The
+    learning rate falls to nothing over all --epochs: where a training is gone on with to have more
+    of them, it follows the longer course from where it stands, on which the rate is higher again.
     """
     given = read(data)
     tested = given.numbers < TESTED

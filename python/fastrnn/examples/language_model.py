@@ -138,8 +138,9 @@ def command(
     """Train a word-level language model and tell its perplexity.
 
     The text is cut into rows that are read side by side; each batch goes on where the last one
-    ended, with the state it left (truncated backpropagation through time). --epochs belongs to the
-    learning rate's course: a training that is gone on with keeps it.
+    ended, with the state it left (truncated backpropagation through time). The learning rate falls
+    to nothing over all --epochs: where a training is gone on with to have more of them, it follows
+    the longer course from where it stands, on which the rate is higher again.
     """
     text = read(data)
     counts = Counter(text["train"])
