@@ -126,7 +126,7 @@ class RandomNormal(Initializer):
     def __init__(self, mean: float = 0.0, stddev: float = 0.05, seed: int | None = None) -> None:
         self.mean = _check.real("mean", mean)
         self.stddev = _check.real("stddev", stddev, minimum=0.0)
-        self.seed = seed
+        self.seed = _seed(seed)
 
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
         """Return the draw."""
@@ -151,7 +151,7 @@ class RandomUniform(Initializer):
     ) -> None:
         self.minval = _check.real("minval", minval)
         self.maxval = _check.real("maxval", maxval, minimum=self.minval)
-        self.seed = seed
+        self.seed = _seed(seed)
 
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
         """Return the draw."""
@@ -170,7 +170,7 @@ class Chrono(Initializer):
         self.steps = _check.positive_int("steps", steps)
         if self.steps < 3:
             raise ValueError(f"steps: expected 3 or more, got {self.steps}")
-        self.seed = seed
+        self.seed = _seed(seed)
 
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
         """Return the biases."""
@@ -204,7 +204,7 @@ class VarianceScaling(Initializer):
         self.distribution = _check.choice(
             "distribution", distribution, ("truncated_normal", "untruncated_normal", "uniform")
         )
-        self.seed = seed
+        self.seed = _seed(seed)
 
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
         """Return the draw."""
@@ -276,7 +276,7 @@ class Orthogonal(Initializer):
 
     def __init__(self, gain: float = 1.0, seed: int | None = None) -> None:
         self.gain = _check.real("gain", gain)
-        self.seed = seed
+        self.seed = _seed(seed)
 
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
         """Return the draw."""
@@ -286,6 +286,10 @@ class Orthogonal(Initializer):
         # QR leaves the columns' signs to the algorithm; tying them to r makes the draw uniform.
         q = q * np.sign(np.diag(r))
         return np.asarray(self.gain * (q if shape[0] >= shape[1] else q.T))
+
+
+def _seed(seed: int | None) -> int | None:
+    return None if seed is None else _check.integer("seed", seed, minimum=0)
 
 
 def _within_two(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
