@@ -12,6 +12,7 @@ from fastrnn.data import Batch, ContinuousBatches, as_batch
 from fastrnn.examples import digits as digits_example
 from fastrnn.examples import forecast as forecast_example
 from fastrnn.examples import language_model as language_model_example
+from fastrnn.losses import MeanSquaredError
 from fastrnn.training import train_step
 
 pytest.importorskip("torch")
@@ -75,6 +76,60 @@ def test_a_twin_learns_what_the_model_learns(example, cell):
     for theirs, ours in zip(model.get_weights(), weights, strict=True):
         # 6e-8 at most on one machine: the last bits of weights below 1, after steps of some 1e-3
         np.testing.assert_allclose(theirs, ours, rtol=0, atol=5e-7)
+
+
+@pytest.mark.parametrize(
+    ("layers", "adam", "loss", "words"),
+    [
+        ([LSTM(3, dropout=0.5), Dense(2)], {}, "mse", "'lstm': expected dropout=0.0, got 0.5"),
+        ([GRU(3, go_backwards=True), Dense(2)], {}, "mse", "'gru': expected go_backwards=False"),
+        ([RNN(3, activation="relu"), Dense(2)], {}, "mse", "'rnn': expected activation='tanh'"),
+        ([RNN(3, use_bias=False), Dense(2)], {}, "mse", "'rnn': expected use_bias=True"),
+        ([Bidirectional(LSTM(3), merge_mode="sum"), Dense(2)], {}, "mse", "merge_mode='concat'"),
+        ([LSTM(3, trainable=False), Dense(2)], {}, "mse", "'lstm': expected trainable=True"),
+        ([LSTM(3), Dense(2, "tanh")], {}, "mse", "'dense': expected activation='linear'"),
+        ([LSTM(3), Dense(4, "tanh"), Dense(2)], {}, "mse", "expected activation='linear'"),
+        ([LSTM(3), Dense(1)], {}, "binary_crossentropy", "a model that ends in sigmoid"),
+        ([LSTM(3), Dense(2)], {}, "mae", "loss: MeanAbsoluteError has no twin"),
+        ([LSTM(3), Dense(2)], {}, MeanSquaredError("sum"), "loss: expected reduction="),
+        ([LSTM(3), Dense(2)], {"clipnorm": 1.0}, "mse", "optimizer: expected clipnorm=None, got 1"),
+        (
+            [LSTM(3), Dense(2)],
+            {"weight_decay": 0.5},
+            "mse",
+            "optimizer: expected weight_decay=None",
+        ),
+    ],
+)
+def test_what_is_not_translated_is_refused(layers, adam, loss, words):
+    model = Sequential(layers)
+    model.build((None, None, 5))
+    model.compile(Adam(**adam), loss)
+    with pytest.raises(ValueError, match=words):
+        Twin(model)
+
+
+def test_an_optimizer_that_is_more_than_adam_is_refused():
+    model, loss, _ = forecast(LSTM)
+    model.compile(fastrnn.AdamW(), loss)
+    with pytest.raises(ValueError, match="optimizer: expected Adam, got AdamW"):
+        Twin(model)
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"sample_weight": np.ones(12)}, "batch: sample_weight has no twin"),
+        ({"reset": np.arange(2)}, "batch: reset has no twin"),
+        ({"mask": LENGTHS}, "mask: a loss of each step"),
+    ],
+)
+def test_batches_that_are_not_translated_are_refused(more, words):
+    model = Sequential([LSTM(3, return_sequences=True), Dense(5)])
+    model.build((None, None, 5))
+    model.compile("adam", "mse")
+    with pytest.raises(ValueError, match=words):
+        Twin(model).train_step(Batch(FRAMES, FRAMES, **more))
 
 
 # ---- the examples' commands ----------------------------------------------------------------------
