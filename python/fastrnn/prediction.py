@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastrnn import _check
 from fastrnn._typing import Array, Floating
 from fastrnn.callbacks import Callback, tell
 from fastrnn.data import (
@@ -31,7 +30,6 @@ def predict(
     steps: int | None = None,
 ) -> Any:
     """Return the outputs for all rows of ``x``: see `Trainer.predict`."""
-    batch_size = _check.positive_int("batch_size", batch_size)
     tell(callbacks, "set_model", model)
     tell(callbacks, "on_predict_begin", {})
     if isinstance(x, np.ndarray | list | tuple):

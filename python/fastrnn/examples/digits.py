@@ -11,13 +11,12 @@ import click
 import numpy as np
 
 from fastrnn._typing import Array, Integers
-from fastrnn.examples.command import finish, options, train
-from fastrnn.layers import GRU, LSTM, RNN, Bidirectional, Dense, Dropout
+from fastrnn.examples.command import CELLS, cell_option, finish, options, train
+from fastrnn.layers import Bidirectional, Dense, Dropout
 from fastrnn.model import Sequential
 from fastrnn.optimizers import Adam
 from fastrnn.optimizers.schedules import CosineDecay
 
-CELLS = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
 TESTED = 5  # recordings 0 .. 4 of each digit and speaker are for testing, as the data set says
 BANDS = 26
 
@@ -100,13 +99,7 @@ def log_mel(samples: Array, rate: int) -> Array:
     required=True,
     help="The data set's folder recordings, or an .npz of log-mel frames.",
 )
-@click.option(
-    "--cell",
-    type=click.Choice(list(CELLS)),
-    default="lstm",
-    show_default=True,
-    help="The recurrent layer.",
-)
+@cell_option
 @click.option(
     "--hidden",
     type=click.IntRange(min=1),
