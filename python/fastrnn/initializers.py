@@ -119,7 +119,19 @@ class Identity(Initializer):
 
 
 class RandomNormal(Initializer):
-    """Normal with this mean and standard deviation."""
+    """Normal with this mean and standard deviation.
+
+    Parameters
+    ----------
+    mean, stddev : float
+    seed : int, optional
+        Draw the same numbers at every call, apart from the one source of random numbers.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is no number, or ``stddev`` or ``seed`` is below 0.
+    """
 
     arguments = ("mean", "stddev", "seed")
 
@@ -134,7 +146,10 @@ class RandomNormal(Initializer):
 
 
 class TruncatedNormal(RandomNormal):
-    """`RandomNormal` with what lies beyond two standard deviations drawn again."""
+    """`RandomNormal` with what lies beyond two standard deviations drawn again.
+
+    Its parameters are those of `RandomNormal`, ``mean`` and ``stddev`` of what was drawn first.
+    """
 
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
         """Return the draw."""
@@ -142,7 +157,19 @@ class TruncatedNormal(RandomNormal):
 
 
 class RandomUniform(Initializer):
-    """Uniform in ``minval .. maxval``."""
+    """Uniform in ``minval .. maxval``.
+
+    Parameters
+    ----------
+    minval, maxval : float
+    seed : int, optional
+        Draw the same numbers at every call, apart from the one source of random numbers.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is no number, ``maxval`` is below ``minval``, or ``seed`` below 0.
+    """
 
     arguments = ("minval", "maxval", "seed")
 

@@ -39,8 +39,8 @@ class RaggedBatches:
     Raises
     ------
     TypeError, ValueError
-        If the numbers or the lengths of sequences do not match, or a sequence is empty or no
-        numbers; if ``batch_size`` or ``order`` is none.
+        If the numbers or the lengths of sequences do not match, a sequence is empty or of no
+        numbers, ``batch_size`` is no whole number of at least 1, or ``order`` another one.
     """
 
     def __init__(

@@ -86,7 +86,7 @@ def accelerate(
     Raises
     ------
     TypeError, ValueError
-        If ``model`` is no module, or ``recompute`` or ``memory_limit`` is none.
+        If ``model`` is no module, or ``recompute`` or ``memory_limit`` is not as described.
 
     Examples
     --------
