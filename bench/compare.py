@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 
 from suites import Row
+from suites.memory import LEAST_BYTES
 from targets import geometric_mean
 
 Samples = np.ndarray[Any, np.dtype[np.float64]]
 Key = tuple[str, ...]
-LEAST_BYTES = 1 << 20  # of memory, under which a difference says nothing
 KEY = ("suite", "series", "label", "mode", "dtype", "threads", "ours", "peer")
 
 

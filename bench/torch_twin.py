@@ -6,6 +6,7 @@ are packed, as PyTorch wants them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,27 @@ from fastrnn.layers.recurrent import RecurrentLayer
 from workload import Array
 
 FUNCTIONS = torch.nn.functional
+LOSSES = ("BinaryCrossentropy", "MeanSquaredError", "SparseCategoricalCrossentropy")
+
+# What is not translated has to be as it is by default.
+OF_LAYERS = {
+    "dtype": "float32",
+    "trainable": True,
+    "use_bias": True,
+    "dropout": 0.0,
+    "return_state": False,
+    "go_backwards": False,
+    "zero_output_for_mask": True,
+    "merge_mode": "concat",
+}
+OF_RECURRENT = {**OF_LAYERS, "activation": "tanh", "recurrent_activation": "sigmoid"}
+OF_ADAM = {"weight_decay": None, "clipnorm": None, "clipvalue": None, "amsgrad": False}
+OF_LOSSES = {
+    "reduction": "sum_over_batch_size",
+    "from_logits": False,
+    "label_smoothing": 0.0,
+    "ignore_class": None,
+}
 
 
 @dataclass
@@ -74,21 +96,25 @@ class Twin:
     Raises
     ------
     ValueError
-        If the model has something that is not translated here.
+        If the model, or later a batch, has something that is not translated here.
     """
 
     def __init__(self, model: fastrnn.Sequential) -> None:
         self.model = model
+        self.loss = self._loss_name()
         self.modules = torch.nn.ModuleList()
         self.recurrent: list[Recurrent] = []
         self.stages = [self._stage(layer) for layer in model.layers]
         self.optimizer = self._adam()
-        self.loss = type(model.need_loss()).__name__
+        self.figures = ("loss", "mae" if self.loss == "MeanSquaredError" else "accuracy")
+        """The names of what `evaluate` returns."""
         self.steps = 0
 
     def _stage(self, layer: fastrnn.Layer) -> Callable[[Signal], Signal]:
         inner = layer.inner_layers[0] if isinstance(layer, fastrnn.Bidirectional) else layer
+        expect(f"layer {layer.name!r}", layer, OF_LAYERS)
         if isinstance(inner, RecurrentLayer):
+            expect(f"layer {inner.name!r}", inner, OF_RECURRENT)
             stage = Recurrent(inner)
             self.recurrent.append(stage)
             self.modules.append(stage.module)
@@ -96,7 +122,8 @@ class Twin:
         module: Any
         if isinstance(layer, fastrnn.Embedding):
             module = torch.nn.Embedding(layer.input_dim, layer.output_dim)
-        elif isinstance(layer, fastrnn.Dense):  # the loss is of its logits
+        elif isinstance(layer, fastrnn.Dense):
+            expect(f"layer {layer.name!r}", layer, {"activation": self._activation_of(layer)})
             module = torch.nn.Linear(layer.parameters["weight"].shape[1], layer.units)
         elif isinstance(layer, fastrnn.Dropout):
             module = torch.nn.Dropout(layer.rate)
@@ -106,22 +133,35 @@ class Twin:
         self.modules.append(module)
         return lambda given: Signal(module(given.value), given.lengths)
 
+    def _activation_of(self, layer: fastrnn.Dense) -> str:
+        """Return what a layer's activation has to be: the loss is of the last one's logits."""
+        last = layer is self.model.layers[-1]
+        return (self.model.need_loss().activation if last else None) or "linear"
+
+    def _loss_name(self) -> str:
+        loss = self.model.need_loss()
+        name = type(loss).__name__
+        if name not in LOSSES:
+            raise ValueError(f"loss: {name} has no twin here")
+        expect("loss", loss, OF_LOSSES)
+        if loss.activation and not self.model.ends_in(loss.activation):
+            raise ValueError(f"loss: expected a model that ends in {loss.activation}")
+        return name
+
     def _adam(self) -> Any:
         adam = self.model.need_optimizer()
-        if not isinstance(adam, fastrnn.Adam):
+        if type(adam) is not fastrnn.Adam:
             raise ValueError(f"optimizer: expected Adam, got {type(adam).__name__}")
+        expect("optimizer", adam, OF_ADAM)
         parameters = [p for p in self.modules.parameters() if p.requires_grad]
-        return torch.optim.Adam(
-            parameters, betas=(adam.beta_1, adam.beta_2), eps=adam.epsilon, fused=True
-        )
+        return torch.optim.Adam(parameters, betas=(adam.beta_1, adam.beta_2), fused=True)
 
     # ---- one batch -------------------------------------------------------------------------------
 
     def train_step(self, batch: Batch) -> Any:
         """Take one step; return the loss, a tensor."""
         self.modules.train()
-        self.model.need_optimizer().iterations = self.steps
-        self.optimizer.param_groups[0]["lr"] = self.model.need_optimizer().learning_rate
+        self._follow_the_models_optimizer()
         self.optimizer.zero_grad(set_to_none=True)
         loss = self._loss(self.outputs(batch), batch)
         loss.backward()
@@ -132,14 +172,27 @@ class Twin:
         self.steps += 1
         return loss.detach()
 
+    def _follow_the_models_optimizer(self) -> None:
+        adam: Any = self.model.need_optimizer()
+        adam.iterations = self.steps
+        group = self.optimizer.param_groups[0]
+        group["lr"] = adam.learning_rate
+        # Keras's epsilon goes to the root of the second moment before its bias is corrected.
+        group["eps"] = adam.epsilon / math.sqrt(1 - adam.beta_2 ** (self.steps + 1))
+
     def outputs(self, batch: Batch) -> Any:
         """Return the outputs, before a sigmoid or softmax."""
         signal = self._given(batch)
         for stage in self.stages:
             signal = stage(signal)
+        if signal.lengths is not None:
+            raise ValueError("mask: a loss of each step that is masked has no twin here")
         return signal.value
 
     def _given(self, batch: Batch) -> Signal:
+        for name in ("sample_weight", "reset"):
+            if getattr(batch, name) is not None:
+                raise ValueError(f"batch: {name} has no twin here")
         x, mask = np.asarray(batch.x), batch.mask
         first = self.model.layers[0]
         if isinstance(first, fastrnn.Embedding) and first.mask_zero:
@@ -159,9 +212,7 @@ class Twin:
             return FUNCTIONS.binary_cross_entropy_with_logits(outputs[:, 0], y.to(outputs.dtype))
         if self.loss == "SparseCategoricalCrossentropy":
             return FUNCTIONS.cross_entropy(outputs.flatten(0, -2), y.flatten().long())
-        if self.loss == "MeanSquaredError":
-            return FUNCTIONS.mse_loss(outputs, y)
-        raise ValueError(f"loss: {self.loss} has no twin here")
+        return FUNCTIONS.mse_loss(outputs, y)
 
     # ---- all of the data -------------------------------------------------------------------------
 
@@ -178,19 +229,18 @@ class Twin:
     def _evaluate(self, batches: Iterator[Batch]) -> dict[str, float]:
         self.modules.eval()
         self.reset_states()
-        second = "mae" if self.loss == "MeanSquaredError" else "accuracy"
-        sums, rows = {"loss": 0.0, second: 0.0}, 0
+        sums, rows = dict.fromkeys(self.figures, 0.0), 0
         for batch in batches:
             outputs, y = self.outputs(batch), torch.from_numpy(np.asarray(batch.y))
             count = outputs.flatten(0, -2).shape[0]
             sums["loss"] += float(self._loss(outputs, batch)) * count
             rows += count
-            if second == "mae":
-                sums[second] += float((outputs - y).abs().mean()) * count
+            if "mae" in sums:
+                sums["mae"] += float((outputs - y).abs().mean()) * count
             else:
                 binary = self.loss == "BinaryCrossentropy"
                 said = outputs[:, 0] > 0 if binary else outputs.argmax(-1)
-                sums[second] += float((said == y).sum())
+                sums["accuracy"] += float((said == y).sum())
         self.reset_states()
         return {name: total / rows for name, total in sums.items()}
 
@@ -202,6 +252,14 @@ class Twin:
             state = {name: value.numpy() for name, value in module.state_dict().items()}
             if state:
                 convert.from_pytorch(layer, state)
+
+
+def expect(what: str, thing: object, values: dict[str, Any]) -> None:
+    """Raise ValueError where an attribute that is there has another value."""
+    for name, value in values.items():
+        got = getattr(thing, name, value)
+        if got != value:
+            raise ValueError(f"{what}: expected {name}={value!r}, got {got!r}: it has no twin here")
 
 
 def load(module: Any, arrays: dict[str, Array]) -> None:

@@ -56,22 +56,26 @@ def train(
     model.stop_training = False
     every = [*callbacks, CSVLogger(folder / "history.csv"), history]
     tell(every, "set_model", model)
-    tell(every, "set_params", {"epochs": epochs, "steps": None, "verbose": 2})
+    params = {"epochs": epochs, "steps": None, "verbose": 2}
+    names = ["loss", *(f"val_{name}" for name in twin.figures)]
+    tell(every, "set_params", {**params, "figures": names, "other_figures": True})
     tell(every, "on_train_begin", {})
     batches = as_batches(x, y, batch_size, shuffle=True)
     validation = _batches(validation_data, batch_size)
     for epoch in range(epochs):
         if model.stop_training:
             break
-        began, total, rows = time.perf_counter(), 0.0, 0
+        began, total, targets = time.perf_counter(), 0.0, 0
         twin.reset_states()
         for batch in map(as_batch, batches):
-            total += float(twin.train_step(batch)) * len(batch.x)
-            rows += len(batch.x)
+            count = np.asarray(batch.y).size
+            total += float(twin.train_step(batch)) * count
+            targets += count
             _draw_as_fastrnn_does(model)
         seconds = time.perf_counter() - began
         figures = twin.evaluate(map(as_batch, validation))
-        logs = {"loss": total / rows, **{f"val_{name}": value for name, value in figures.items()}}
+        logs = {f"val_{name}": value for name, value in figures.items()}
+        logs = {"loss": total / targets, **logs}
         twin.hand_back()
         tell(every, "on_epoch_end", epoch, logs)
         shown = " ".join(f"{name} {value:.4f}" for name, value in logs.items())

@@ -239,6 +239,12 @@ def state_of(layer, **changes):
             "array 0 does not fit weight_ih_l0",
         ),
         (lambda: convert.from_keras(owned(), [1]), TypeError, "'own'.*Own"),
+        *(
+            (lambda act=act: act(Sequential([GRU(2), Dense(2)])), ValueError, "layer: .* of 2")
+            for act in (convert.to_pytorch, lambda model: convert.from_pytorch(model, {}))
+        ),
+        (lambda: convert.to_pytorch(3), TypeError, "layer: expected a Layer .* got int"),
+        (lambda: convert.to_keras([GRU(2)]), TypeError, "layer: expected a Layer .* got list"),
         (lambda: convert.from_pytorch(LSTM(3), {}), ValueError, "'weight_ih_l0' is missing"),
         (
             lambda: convert.from_pytorch(LSTM(3), state_of(LSTM(3, num_layers=2))),

@@ -116,6 +116,7 @@ def test_as_many_numbers_for_each_sequence_are_targets_of_the_sequence():
         (([[[1, 2]], [[1, 2, 3]]], [0, 1]), "x: expected steps of one shape"),
         ((np.arange(3), [0, 1, 2]), "x: expected a list of sequences"),
         (([], []), "at least one row"),
+        (([[1, 2], [3]], [0, 1], 2, "random"), "order: expected one of .* got 'random'"),
     ],
 )
 def test_sequences_that_do_not_fit_are_named(arguments, words):

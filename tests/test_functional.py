@@ -1,7 +1,10 @@
 """lstm_, gru_ and rnn_forward and _backward against the reference, over one grid."""
 
 import gc
+import inspect
 import itertools
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -216,3 +219,16 @@ def test_arguments_are_only_read(cell):
             array.flags.writeable = True
     for array, copy in zip(given_arrays, copies, strict=True):
         assert np.array_equal(array, copy)
+
+
+def test_the_page_has_the_arguments_that_the_functions_have():
+    page = (Path(__file__).parents[1] / "docs" / "functional.md").read_text()
+    calls = re.findall(r"= F\.(lstm_\w+ward)\(([^)]*)\)", page.split("```")[1])
+    for name, arguments in calls:
+        exec(f"def written({arguments}): ...", names := {})
+        said = inspect.signature(names["written"]).parameters.values()
+        taken = inspect.signature(getattr(F, name)).parameters.values()
+        assert [(p.name, p.kind, p.default) for p in said] == [
+            (p.name, p.kind, p.default) for p in taken
+        ]
+    assert [name for name, _ in calls] == ["lstm_forward", "lstm_backward"]

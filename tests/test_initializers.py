@@ -137,6 +137,11 @@ def test_ones_own_initializer_is_a_small_class_and_can_be_saved():
         (lambda: initializers.VarianceScaling(distribution="normal"), ValueError, "distribution"),
         (lambda: initializers.RandomNormal(stddev=-1), ValueError, "stddev"),
         (lambda: initializers.RandomUniform(1.0, 0.0), ValueError, "maxval"),
+        (lambda: initializers.GlorotUniform(seed="x"), TypeError, "seed: expected an int, got 'x'"),
+        (lambda: initializers.RandomNormal(seed=-1), ValueError, "seed: expected 0 or more"),
+        (lambda: initializers.RandomUniform(seed=1.5), TypeError, "seed: expected an int"),
+        (lambda: initializers.Orthogonal(seed=True), TypeError, "seed: expected an int"),
+        (lambda: initializers.Chrono(9, seed="x"), TypeError, "seed: expected an int"),
         (lambda: drawn(initializers.Orthogonal(), (3,)), ValueError, "two dimensions"),
         (
             lambda: Dense(3, kernel_initializer=lambda shape, rng: np.ones(2))(np.ones((1, 2))),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cases import U, assert_same_for_any_threads, filled, settings
-from fastrnn import _core
+from fastrnn import _core, ops
 from reference import operations as reference
 
 # ---- linear --------------------------------------------------------------------------------------
@@ -75,6 +75,18 @@ def test_a_row_of_linear_does_not_depend_on_the_other_rows(dtype, isa):
         part = filled(whole[rows].shape, dtype)
         _core.linear_forward(x[rows].copy(), weight, bias, part)
         assert part.tobytes() == whole[rows].tobytes()
+
+
+@pytest.mark.parametrize("sizes", [(0, 3), (2, 0), (0, 0)])
+def test_a_linear_map_of_nothing_is_named(sizes):
+    units, size = sizes
+    x, weight, dout = (np.ones(shape, "f") for shape in ((4, size), sizes, (4, units)))
+    for call in (
+        lambda: ops.linear_forward(x, weight),
+        lambda: ops.linear_backward(x, weight, dout),
+    ):
+        with pytest.raises(ValueError, match=rf"^weight: .* got shape \({units}, {size}\)"):
+            call()
 
 
 # ---- embedding -----------------------------------------------------------------------------------

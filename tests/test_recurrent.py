@@ -237,6 +237,12 @@ def test_wrong_arguments_are_named_and_leave_the_object_usable(act, error, name)
     assert_equal_bits(rnn(p.x, state_of(case)), run_forward(case))
 
 
+@pytest.mark.parametrize("state", [3, "hc", (), [np.zeros((1, 4, 7))], np.zeros((1, 4, 7)), (3, 3)])
+def test_what_is_no_pair_of_states_is_named(state):
+    with pytest.raises(TypeError, match=r"^state: expected a pair|^h0: expected a NumPy array"):
+        prepared(Case("lstm")).reset(state)
+
+
 def test_a_step_with_another_batch_than_the_carried_state_is_refused():
     case = Case("gru")
     x, rnn = problem_of(case).x, prepared(case)

@@ -1,6 +1,8 @@
 """Tokenizer and pad_sequences: Keras's words and ids."""
 
+import copy
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -149,6 +151,19 @@ def test_a_tokenizer_is_json_as_kerass_is():
     for broken in ("", "[]", '{"config": {}}', tokenizer.to_json()[:-5]):
         with pytest.raises(ValueError, match=r"text: expected what Tokenizer\.to_json returns"):
             tokenizer_from_json(broken)
+
+
+@pytest.mark.parametrize(
+    "again", [copy.copy, copy.deepcopy, lambda t: pickle.loads(pickle.dumps(t))]
+)
+def test_a_tokenizer_can_be_copied_and_sent_to_another_process(again):
+    tokenizer = Tokenizer(num_words=6, oov_token="?")
+    tokenizer.fit_on_texts(TEXTS)
+    ids = tokenizer.texts_to_sequences(TEXTS)
+    copied = again(tokenizer)
+    assert copied.to_json() == tokenizer.to_json()
+    assert copied.texts_to_sequences(TEXTS) == ids
+    assert tokenizer.texts_to_sequences(TEXTS) == ids
 
 
 @pytest.mark.parametrize(

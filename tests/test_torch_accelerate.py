@@ -221,6 +221,12 @@ def test_explain_points_from_torch_nns_modules_to_accelerate():
     assert "accelerate" in answer.reason
 
 
+@pytest.mark.parametrize("change", [accelerate, restore])
+def test_what_is_no_model_is_named(change):
+    with pytest.raises(TypeError, match=r"model: expected a torch\.nn\.Module, got int"):
+        change(3)
+
+
 def test_explain_refuses_what_is_not_recurrent():
     with pytest.raises(TypeError, match="module: expected a recurrent module, got torch"):
         explain(nn.Linear(3, 5), torch.zeros(4, 3))

@@ -107,6 +107,12 @@ def test_a_model_that_is_not_compiled_says_so():
         model.compile("sgd")
 
 
+def test_batches_whose_outputs_are_not_one_array_are_named():
+    batches = (np.ones((2, steps), int) for steps in (4, 5))
+    with pytest.raises(ValueError, match=r"x: .* outputs of one shape, got \(4, 3\) and \(5, 3\)"):
+        tagger().predict(batches)
+
+
 @pytest.mark.parametrize(
     ("x", "words"),
     [

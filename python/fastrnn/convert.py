@@ -98,13 +98,18 @@ def to_pytorch(layer: Layer, prefix: str = "") -> dict[str, Floating]:
 
     Where PyTorch has a second bias and this layer has not, it is 0.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If ``layer`` is no layer or a model of several, or is not built.
+
     Examples
     --------
     >>> import torch
     >>> arrays = to_pytorch(layer)
     >>> module.load_state_dict({name: torch.from_numpy(a) for name, a in arrays.items()})
     """
-    (layer,) = _layers_of(layer)
+    layer = _one_layer(layer)
     layer.get_weights()
     state = {}
     for name, parameter in layer.parameters.items():
@@ -131,11 +136,12 @@ def from_pytorch(layer: Layer, state_dict: Mapping[str, Any], prefix: str = "") 
     Raises
     ------
     TypeError
-        If ``state_dict`` is no mapping.
+        If ``layer`` is no layer or ``state_dict`` no mapping.
     ValueError
-        If a name is missing or surplus, or a shape does not fit; nothing is changed then.
+        If ``layer`` is a model of several, a name is missing or surplus, or a shape does not fit;
+        nothing is changed then.
     """
-    (layer,) = _layers_of(layer)
+    layer = _one_layer(layer)
     if not isinstance(state_dict, Mapping):
         raise TypeError(
             "state_dict: expected a mapping of names to arrays or tensors, got "
@@ -178,8 +184,20 @@ def _as_array(value: Any) -> Array:
 
 def _layers_of(layer: Layer | Sequential) -> list[Layer]:
     """Return the layers that hold parameters of their own, without wrappers."""
+    if not isinstance(layer, Layer | Sequential):
+        raise TypeError(f"layer: expected a Layer or a Sequential, got {type(layer).__name__}")
     layers = layer.layers if isinstance(layer, Sequential) else [layer]
     return [each.layer if isinstance(each, TimeDistributed) else each for each in layers]
+
+
+def _one_layer(layer: Layer) -> Layer:
+    layers = _layers_of(layer)
+    if len(layers) != 1:
+        raise ValueError(
+            f"layer: expected one layer, got a Sequential of {len(layers)}: convert model.layers "
+            "one by one"
+        )
+    return layers[0]
 
 
 def _entries(layer: Layer) -> Iterator[_Entry]:

@@ -120,14 +120,26 @@ class Identity(Initializer):
 
 
 class RandomNormal(Initializer):
-    """Normal with this mean and standard deviation."""
+    """Normal with this mean and standard deviation.
+
+    Parameters
+    ----------
+    mean, stddev : float
+    seed : int, optional
+        Draw the same numbers at every call, apart from the one source of random numbers.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is no number, or ``stddev`` or ``seed`` is below 0.
+    """
 
     arguments = ("mean", "stddev", "seed")
 
     def __init__(self, mean: float = 0.0, stddev: float = 0.05, seed: int | None = None) -> None:
         self.mean = _check.real("mean", mean)
         self.stddev = _check.real("stddev", stddev, minimum=0.0)
-        self.seed = seed
+        self.seed = _seed(seed)
 
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
         """Return the draw."""
@@ -135,7 +147,10 @@ class RandomNormal(Initializer):
 
 
 class TruncatedNormal(RandomNormal):
-    """`RandomNormal` with what lies beyond two standard deviations drawn again."""
+    """`RandomNormal` with what lies beyond two standard deviations drawn again.
+
+    Its parameters are those of `RandomNormal`, ``mean`` and ``stddev`` of what was drawn first.
+    """
 
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
         """Return the draw."""
@@ -143,7 +158,19 @@ class TruncatedNormal(RandomNormal):
 
 
 class RandomUniform(Initializer):
-    """Uniform in ``minval .. maxval``."""
+    """Uniform in ``minval .. maxval``.
+
+    Parameters
+    ----------
+    minval, maxval : float
+    seed : int, optional
+        Draw the same numbers at every call, apart from the one source of random numbers.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is no number, ``maxval`` is below ``minval``, or ``seed`` below 0.
+    """
 
     arguments = ("minval", "maxval", "seed")
 
@@ -152,7 +179,7 @@ class RandomUniform(Initializer):
     ) -> None:
         self.minval = _check.real("minval", minval)
         self.maxval = _check.real("maxval", maxval, minimum=self.minval)
-        self.seed = seed
+        self.seed = _seed(seed)
 
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
         """Return the draw."""
@@ -171,7 +198,7 @@ class Chrono(Initializer):
         self.steps = _check.positive_int("steps", steps)
         if self.steps < 3:
             raise ValueError(f"steps: expected 3 or more, got {self.steps}")
-        self.seed = seed
+        self.seed = _seed(seed)
 
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
         """Return the biases."""
@@ -205,7 +232,7 @@ class VarianceScaling(Initializer):
         self.distribution = _check.choice(
             "distribution", distribution, ("truncated_normal", "untruncated_normal", "uniform")
         )
-        self.seed = seed
+        self.seed = _seed(seed)
 
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
         """Return the draw."""
@@ -277,7 +304,7 @@ class Orthogonal(Initializer):
 
     def __init__(self, gain: float = 1.0, seed: int | None = None) -> None:
         self.gain = _check.real("gain", gain)
-        self.seed = seed
+        self.seed = _seed(seed)
 
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
         """Return the draw."""
@@ -287,6 +314,10 @@ class Orthogonal(Initializer):
         # QR leaves the columns' signs to the algorithm; tying them to r makes the draw uniform.
         q = q * np.sign(np.diag(r))
         return np.asarray(self.gain * (q if shape[0] >= shape[1] else q.T))
+
+
+def _seed(seed: int | None) -> int | None:
+    return None if seed is None else _check.integer("seed", seed, minimum=0)
 
 
 def _within_two(shape: tuple[int, ...], rng: np.random.Generator) -> Array:

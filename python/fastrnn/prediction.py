@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastrnn import _check
 from fastrnn._typing import Array, Floating
 from fastrnn.callbacks import Callback, tell
 from fastrnn.data import (
@@ -31,7 +30,6 @@ def predict(
     steps: int | None = None,
 ) -> Any:
     """Return the outputs for all rows of ``x``: see `Trainer.predict`."""
-    batch_size = _check.positive_int("batch_size", batch_size)
     tell(callbacks, "set_model", model)
     tell(callbacks, "on_predict_begin", {})
     if isinstance(x, np.ndarray | list | tuple):
@@ -46,7 +44,7 @@ def predict(
         answers = _for_batches(model, map(_as_inputs, given), callbacks)
         if not answers:
             raise ValueError("x: expected at least one batch, got none")
-        outputs = np.concatenate(answers)
+        outputs = _joined(answers)
     tell(callbacks, "on_predict_end", {})
     return outputs
 
@@ -68,6 +66,17 @@ def _for_batches(
         answers.append(predict_on_batch(model, batch))
         tell(callbacks, "on_predict_batch_end", number, {})
     return answers
+
+
+def _joined(answers: list[Floating]) -> Floating:
+    """Return the outputs of all batches as one array."""
+    shapes = list(dict.fromkeys(answer.shape[1:] for answer in answers))
+    if len(shapes) > 1:
+        raise ValueError(
+            f"x: expected batches whose rows have outputs of one shape, got {shapes[0]} and "
+            f"{shapes[1]}; give the sequences as one list, or each batch to predict_on_batch()"
+        )
+    return np.concatenate(answers)
 
 
 def _for_sequences(

@@ -104,7 +104,7 @@ class Recurrent:
         """Set what `step` carries: h [num_layers, B, H], for the LSTM (h, c); None for zeros."""
         stepper, h, c = self._one_direction("reset"), None, None
         if state is not None:
-            first = state[0] if self._stack.has_cell_state and len(state) else state
+            first = state[0] if isinstance(state, tuple | list) and state else state
             batch = first.shape[1] if isinstance(first, np.ndarray) and first.ndim == 3 else 0
             h, c = _stack.parse_state(state, self._stack, batch, unbatched=False)
         stepper.reset(h, c)

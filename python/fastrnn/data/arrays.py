@@ -11,7 +11,27 @@ from fastrnn.data.batch import as_array, check_rows, finite, kept_rows
 
 
 class ArrayBatches:
-    """Batches (x, y) or (x, y, sample_weight) of rows; ``shuffle`` orders each iteration anew."""
+    """Batches (x, y) or (x, y, sample_weight) of the rows of arrays; iterate as often as you like.
+
+    Parameters
+    ----------
+    x : array [N, ...]
+        The input, finite numbers.
+    y : array [N, ...]
+        The targets.
+    batch_size : int
+        How many rows a batch has; the last one has what is left.
+    shuffle : bool
+        Take the rows in a new random order in each iteration.
+    sample_weight : array [N] or [N, T], optional
+        What each sample, or each step of it, counts in the loss.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If something consists of no numbers or ragged rows, ``x`` has NaN or infinity or no row, the
+        numbers of rows do not match, or ``batch_size`` is no whole number of at least 1.
+    """
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -38,8 +38,9 @@ class RaggedBatches:
 
     Raises
     ------
-    ValueError
-        If the numbers or the lengths of sequences do not match, or a sequence is empty.
+    TypeError, ValueError
+        If the numbers or the lengths of sequences do not match, a sequence is empty or of no
+        numbers, ``batch_size`` is no whole number of at least 1, or ``order`` another one.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class RaggedBatches:
         check_rows(self.x, y=self.y, sample_weight=self.sample_weight)
         self.lengths = np.array([len(sequence) for sequence in self.x])
         self.batch_size = _check.positive_int("batch_size", batch_size)
+        _check.choice("order", order, get_args(Order))
         self.order = order
 
     def _for_each(self, name: str, value: Any) -> list[Array] | Array:

@@ -18,8 +18,8 @@ import numpy as np
 from fastrnn import random
 from fastrnn._typing import Floating
 from fastrnn.callbacks import Callback, Logs
-from fastrnn.examples.command import finish, options, train
-from fastrnn.layers import GRU, LSTM, Dense, SimpleRNN
+from fastrnn.examples.command import CELLS, cell_option, finish, options, train
+from fastrnn.layers import Dense
 from fastrnn.model import Sequential
 from fastrnn.optimizers import Adam
 
@@ -66,19 +66,13 @@ class StopWhenSolved(Callback):
 
 def recurrent_layer(cell: str, hidden: int, chrono_steps: int | None, **options: Any) -> Any:
     """Return the layer; a plain RNN has no gates to initialise."""
-    if cell == "rnn":
-        return SimpleRNN(hidden, **options)
-    return {"lstm": LSTM, "gru": GRU}[cell](hidden, chrono_steps=chrono_steps, **options)
+    if cell != "rnn":
+        options["chrono_steps"] = chrono_steps
+    return CELLS[cell](hidden, **options)
 
 
 @click.command()
-@click.option(
-    "--cell",
-    type=click.Choice(["lstm", "gru", "rnn"]),
-    default="lstm",
-    show_default=True,
-    help="The recurrent layer.",
-)
+@cell_option
 @click.option(
     "--steps", type=click.IntRange(min=4), default=1000, show_default=True, help="Length T."
 )

@@ -12,9 +12,21 @@ import click
 
 from fastrnn import random, runtime
 from fastrnn.callbacks import BackupAndRestore, CSVLogger, History
+from fastrnn.layers import GRU, LSTM, RNN
+from fastrnn.layers.recurrent import RecurrentLayer
 from fastrnn.model import Sequential
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+CELLS: dict[str, Callable[..., RecurrentLayer]] = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
+
+cell_option = click.option(
+    "--cell",
+    type=click.Choice(list(CELLS)),
+    default="lstm",
+    show_default=True,
+    help="The kind of recurrent layer.",
+)
 
 
 def options(out: str, epochs: int) -> Callable[[F], F]:

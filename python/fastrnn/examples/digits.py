@@ -11,13 +11,12 @@ import click
 import numpy as np
 
 from fastrnn._typing import Array, Integers
-from fastrnn.examples.command import finish, options, train
-from fastrnn.layers import GRU, LSTM, RNN, Bidirectional, Dense, Dropout
+from fastrnn.examples.command import CELLS, cell_option, finish, options, train
+from fastrnn.layers import Bidirectional, Dense, Dropout
 from fastrnn.model import Sequential
 from fastrnn.optimizers import Adam
 from fastrnn.optimizers.schedules import CosineDecay
 
-CELLS = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
 TESTED = 5  # recordings 0 .. 4 of each digit and speaker are for testing, as the data set says
 BANDS = 26
 
@@ -100,13 +99,7 @@ def log_mel(samples: Array, rate: int) -> Array:
     required=True,
     help="The data set's folder recordings, or an .npz of log-mel frames.",
 )
-@click.option(
-    "--cell",
-    type=click.Choice(list(CELLS)),
-    default="lstm",
-    show_default=True,
-    help="The recurrent layer.",
-)
+@cell_option
 @click.option(
     "--hidden",
     type=click.IntRange(min=1),
@@ -118,8 +111,9 @@ def log_mel(samples: Array, rate: int) -> Array:
 def command(folder: Path, data: Path, cell: str, hidden: int, epochs: int) -> None:
     """Train a model that tells spoken digits apart.
 
-    Recordings are as long as they are: nothing is cut, and padding costs nothing. --epochs belongs
-    to the learning rate's course: a training that is gone on with keeps it.
+    Recordings are as long as they are: nothing is cut, and padding costs nothing. The
+    learning rate falls to nothing over all --epochs: where a training is gone on with to have more
+    of them, it follows the longer course from where it stands, on which the rate is higher again.
     """
     given = read(data)
     tested = given.numbers < TESTED

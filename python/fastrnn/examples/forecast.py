@@ -11,12 +11,11 @@ import numpy as np
 
 from fastrnn._typing import Array
 from fastrnn.callbacks import EarlyStopping
-from fastrnn.examples.command import finish, options, train
-from fastrnn.layers import GRU, LSTM, RNN, Dense, Dropout
+from fastrnn.examples.command import CELLS, cell_option, finish, options, train
+from fastrnn.layers import Dense, Dropout
 from fastrnn.model import Sequential
 from fastrnn.optimizers import Adam
 
-CELLS = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
 TARGET = "OT"
 # Hours of training, validation and test: 12, 4 and 4 months of 30 days, as all who publish results
 # on this data split it (Zhou et al., "Informer", AAAI 2021).
@@ -70,13 +69,7 @@ def windows(values: Array, begin: int, end: int, past: int, ahead: int) -> tuple
     required=True,
     help="ETTh1.csv.",
 )
-@click.option(
-    "--cell",
-    type=click.Choice(list(CELLS)),
-    default="lstm",
-    show_default=True,
-    help="The recurrent layer.",
-)
+@cell_option
 @click.option(
     "--hidden", type=click.IntRange(min=1), default=64, show_default=True, help="Hidden size."
 )

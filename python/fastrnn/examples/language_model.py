@@ -13,13 +13,12 @@ import numpy as np
 from fastrnn._typing import Integers
 from fastrnn.callbacks import Callback, Logs
 from fastrnn.data import ContinuousBatches
-from fastrnn.examples.command import finish, options, train
-from fastrnn.layers import GRU, LSTM, RNN, Dense, Dropout, Embedding
+from fastrnn.examples.command import CELLS, cell_option, finish, options, train
+from fastrnn.layers import Dense, Dropout, Embedding
 from fastrnn.model import Sequential
 from fastrnn.optimizers import Adam
 from fastrnn.optimizers.schedules import CosineDecay
 
-CELLS = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
 END, UNKNOWN = "<eos>", "<unk>"
 
 
@@ -69,13 +68,7 @@ def read(folder: Path) -> dict[str, list[str]]:
     help="Folder with train, valid and test as text: WikiText-2's "
     "wiki.train.tokens ... or the Penn Treebank's ptb.train.txt ...",
 )
-@click.option(
-    "--cell",
-    type=click.Choice(list(CELLS)),
-    default="lstm",
-    show_default=True,
-    help="The recurrent layers.",
-)
+@cell_option
 @click.option(
     "--words",
     type=click.IntRange(min=2),
@@ -138,8 +131,9 @@ def command(
     """Train a word-level language model and tell its perplexity.
 
     The text is cut into rows that are read side by side; each batch goes on where the last one
-    ended, with the state it left (truncated backpropagation through time). --epochs belongs to the
-    learning rate's course: a training that is gone on with keeps it.
+    ended, with the state it left (truncated backpropagation through time). The learning rate falls
+    to nothing over all --epochs: where a training is gone on with to have more of them, it follows
+    the longer course from where it stands, on which the rate is higher again.
     """
     text = read(data)
     counts = Counter(text["train"])

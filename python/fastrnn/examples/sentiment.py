@@ -9,13 +9,11 @@ import click
 import numpy as np
 
 from fastrnn.examples import reviews
-from fastrnn.examples.command import finish, options, train
-from fastrnn.layers import GRU, LSTM, Bidirectional, Dense, Dropout, Embedding, SimpleRNN
+from fastrnn.examples.command import CELLS, cell_option, finish, options, train
+from fastrnn.layers import Bidirectional, Dense, Dropout, Embedding
 from fastrnn.layers.base import Layer
 from fastrnn.model import Sequential
 from fastrnn.text import Tokenizer, pad_sequences
-
-CELLS = {"lstm": LSTM, "gru": GRU, "rnn": SimpleRNN}
 
 
 def build(words: int, cell: str, bidirectional: bool, mask: bool) -> Sequential:
@@ -49,13 +47,7 @@ def build(words: int, cell: str, bidirectional: bool, mask: bool) -> Sequential:
     type=click.Path(path_type=Path),
     help="A CSV file to test on; default: a fifth of --data, where that is a CSV file.",
 )
-@click.option(
-    "--cell",
-    type=click.Choice(list(CELLS)),
-    default="lstm",
-    show_default=True,
-    help="The recurrent layers.",
-)
+@cell_option
 @click.option(
     "--words",
     type=click.IntRange(min=3),

@@ -8,8 +8,14 @@ from fastrnn._typing import Array, Floating
 
 
 def linear_forward(x: Array, weight: Array, bias: Array | None = None) -> Floating:
-    """Return x [..., I] times weight [O, I] transposed, plus bias [O]: [..., O]."""
-    weight = _check.floating("weight", weight, (None, None))
+    """Return x [..., I] times weight [O, I] transposed, plus bias [O]: [..., O].
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has a wrong type or shape, or I or O is 0.
+    """
+    weight = _weight(weight)
     units, size = weight.shape
     x = _last_axis("x", x, size, like=weight)
     if bias is not None:
@@ -32,8 +38,13 @@ def linear_backward(
 
     ``dx`` is None without ``need_dx``, ``dweight`` without ``need_dweight``, ``dbias`` without
     ``has_bias``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has a wrong type or shape, or I or O is 0.
     """
-    weight = _check.floating("weight", weight, (None, None))
+    weight = _weight(weight)
     units, size = weight.shape
     x = _last_axis("x", x, size, like=weight)
     dout = _check.floating("dout", dout, (*x.shape[:-1], units), like=weight)
@@ -49,6 +60,13 @@ def linear_backward(
         dbias,
     )
     return dx, dweight, dbias
+
+
+def _weight(weight: Array) -> Floating:
+    weight = _check.floating("weight", weight, (None, None))
+    if 0 in weight.shape:
+        raise ValueError(f"weight: expected sizes of 1 or more, got shape {weight.shape}")
+    return weight
 
 
 def _last_axis(name: str, x: Array, size: int, like: Array) -> Floating:

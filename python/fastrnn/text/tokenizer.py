@@ -99,8 +99,12 @@ class Tokenizer:
         self.index_word: dict[int, str] = {}
         self.index_docs: dict[int, int] = {}
         self.document_count = 0
-        self._package = _extras.require("tokenizers", "text")
+        _extras.require("tokenizers", "text")
         self._lookup: Any = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is pickled or copied: not the package's tokenizer, which is made anew."""
+        return {**self.__dict__, "_lookup": None}
 
     # ---- learning the words ----------------------------------------------------------------------
 
@@ -279,7 +283,7 @@ class Tokenizer:
             limit = self.num_words or sys.maxsize
             ids = {_encodable(word): i for word, i in self.word_index.items() if i < limit}
             unknown = 0 if self.oov_token is None else self.word_index.get(self.oov_token, 0)
-            package = self._package
+            package = _extras.require("tokenizers", "text")
             model = package.models.WordLevel({**ids, _UNKNOWN: unknown}, unk_token=_UNKNOWN)
             made = package.Tokenizer(model)
             separator = _encodable(self.split)

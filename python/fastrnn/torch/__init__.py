@@ -1,7 +1,8 @@
 """PyTorch's recurrent modules, computed by fastrnn on the CPU: the same model, faster.
 
 `accelerate` swaps the modules of an existing model; `RNN`, `LSTM`, `GRU` and the cells are
-torch.nn's with another engine. What fastrnn does not cover, torch.nn computes; `explain` tells.
+torch.nn's with another engine. What fastrnn does not cover, or torch.nn does quicker, as a cell's
+step, torch.nn computes; `explain` tells.
 Needs PyTorch 2.7 or later: ``pip install 'fastrnn[torch]'``.
 """
 # ruff: noqa: E402 - a missing PyTorch is reported before anything imports it

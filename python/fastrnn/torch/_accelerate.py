@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -83,6 +83,11 @@ def accelerate(
     Report
         What was swapped, and what was left and why; print it.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If ``model`` is no module, or ``recompute`` or ``memory_limit`` is not as described.
+
     Examples
     --------
     >>> import torch, fastrnn.torch
@@ -94,7 +99,7 @@ def accelerate(
     wanted = request.mode if request.limit is None else f"{request.limit}B"
     swapped: list[Entry] = []
     left: list[Entry] = []
-    for name, module in model.named_modules():
+    for name, module in _modules_of(model):
         if _name(module) not in _NAMES and not isinstance(module, (*SWAPS, nn.RNNBase)):
             continue
         reason = _why_left(module)
@@ -119,10 +124,15 @@ def restore(model: nn.Module) -> Report:
     -------
     Report
         What was swapped back, and what was left and why.
+
+    Raises
+    ------
+    TypeError
+        If ``model`` is no module.
     """
     swapped: list[Entry] = []
     left: list[Entry] = []
-    for name, module in model.named_modules():
+    for name, module in _modules_of(model):
         if not isinstance(module, _OURS):
             continue
         reason = _own_code(module, BACK)
@@ -175,6 +185,12 @@ def explain(module: nn.Module, input: Any, hx: Any = None) -> Explanation:
         if mode not in _memory.MODES and module.recomputed is not None:
             reason += f', which took "{module.recomputed}" last'
     return Explanation("fastrnn", reason)
+
+
+def _modules_of(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
+    return model.named_modules()
 
 
 def _why_left(module: nn.Module) -> str:

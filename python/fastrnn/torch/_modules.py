@@ -102,7 +102,10 @@ class Sequences(nn.RNNBase):
 
 
 class _Cell(nn.RNNCellBase):
-    """The forward pass of RNNCell, LSTMCell and GRUCell: one step of one layer."""
+    """The forward pass of RNNCell, LSTMCell and GRUCell: one step of one layer.
+
+    Constructor, call and ``state_dict`` are those of torch.nn's cells.
+    """
 
     def forward(self, input: Any, hx: Any = None) -> Any:
         call = cell_call(self, input, hx)
@@ -131,15 +134,15 @@ class GRU(Sequences, nn.GRU):
 
 
 class RNNCell(_Cell, nn.RNNCell):
-    """`torch.nn.RNNCell`, computed by fastrnn: the same constructor, call and ``state_dict``."""
+    """`torch.nn.RNNCell`, computed by fastrnn with `always` alone, since torch.nn is quicker."""
 
 
 class LSTMCell(_Cell, nn.LSTMCell):
-    """`torch.nn.LSTMCell`, computed by fastrnn: the same constructor, call and ``state_dict``."""
+    """`torch.nn.LSTMCell`, computed by fastrnn with `always` alone, since torch.nn is quicker."""
 
 
 class GRUCell(_Cell, nn.GRUCell):
-    """`torch.nn.GRUCell`, computed by fastrnn: the same constructor, call and ``state_dict``."""
+    """`torch.nn.GRUCell`, computed by fastrnn with `always` alone, since torch.nn is quicker."""
 
 
 SWAPS: dict[type[nn.Module], type[nn.Module]] = {
