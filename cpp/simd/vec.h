@@ -52,12 +52,12 @@ struct VecOf;
 template <>
 struct VecOf<float> {
     typedef float real __attribute__((vector_size(lanes<float> * sizeof(float))));
-    typedef std::int32_t bits __attribute__((vector_size(lanes<float> * sizeof(float))));
+    typedef std::uint32_t bits __attribute__((vector_size(lanes<float> * sizeof(float))));
 };
 template <>
 struct VecOf<double> {
     typedef double real __attribute__((vector_size(lanes<double> * sizeof(double))));
-    typedef std::int64_t bits __attribute__((vector_size(lanes<double> * sizeof(double))));
+    typedef std::uint64_t bits __attribute__((vector_size(lanes<double> * sizeof(double))));
 };
 
 template <class T>
