@@ -28,6 +28,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import heap
 from peers import Peer, UnavailableError, ours
 from workload import Data, Workload
 
@@ -76,6 +77,7 @@ class Footprints:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            env=heap.environment_without(),
             start_new_session=True,  # Ctrl-C is for the bench, which ends it
         )
         self._processes[side] = process

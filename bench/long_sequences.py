@@ -35,6 +35,7 @@ import numpy as np
 
 import machine
 from footprint import resident, settled
+from heap import KEEPING
 from workload import Data, Workload
 
 ROOT = Path(__file__).parents[1]
@@ -45,10 +46,6 @@ MOST_BYTES = 13 << 30  # what a step may need here; longer rows are left out
 ROUNDS, SECONDS = 3, 20.0  # of a length: rounds at the least, and until so many have gone by
 THREADS = 2
 FIELDS = ("side", "cell", "mode", "steps")
-# The C library (glibc) gives large freed arrays back to the system at once, and a fresh page of a
-# virtual machine can cost more than what is computed into it: 0.5 to 18 us for 4 KiB were seen,
-# whoever touched it. So times are taken with a heap that is kept, after rounds that fill it.
-KEEPING = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40)}
 PIECE = 4096  # steps of the random arrays that segments are cut from
 
 

@@ -159,10 +159,11 @@ class Turn:
         """For about the seconds that ``effort`` allows; calls the runner a few times."""
         times: list[float] = []
         end = time.perf_counter() + effort.turn_seconds
-        while not times or (time.perf_counter() < end and len(times) < 50):
-            start = time.perf_counter()
-            runner.call()
-            times.append(time.perf_counter() - start)
+        with runner.around():
+            while not times or (time.perf_counter() < end and len(times) < 50):
+                start = time.perf_counter()
+                runner.call()
+                times.append(time.perf_counter() - start)
         once = max(statistics.median(times), 1e-7)
         repeats = max(1, round(effort.turn_seconds / once))
         warm_ups = 0 if once >= 0.1 else max(1, round(effort.warm_seconds / once))
@@ -171,12 +172,13 @@ class Turn:
     def seconds(self) -> float:
         """Seconds per call, as far as they count."""
         settle()
-        for _ in range(self.warm_ups):
-            self.runner.call()
-        start = time.perf_counter()
-        for _ in range(self.repeats):
-            self.runner.call()
-        return (time.perf_counter() - start) / self.repeats * self.runner.counted
+        with self.runner.around():
+            for _ in range(self.warm_ups):
+                self.runner.call()
+            start = time.perf_counter()
+            for _ in range(self.repeats):
+                self.runner.call()
+            return (time.perf_counter() - start) / self.repeats * self.runner.counted
 
 
 @contextmanager

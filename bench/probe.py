@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 import statistics
-import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 PROBE_SECONDS = 0.004
 
@@ -66,44 +60,32 @@ class Probe:
 
 
 class ReadBandwidth:
-    """How fast an array streams through all threads: the limit of a batch of one.
+    """How fast threads read an array, each its part: the limit of a batch of one.
 
-    Each thread multiplies its part of the array by a vector again and again, in NumPy's BLAS, which
-    was the fastest of NumPy's ways to read an array once (dot, max, sum, bitwise or, einsum).
+    An array that fits the caches is read as often as the weights of a sequence's steps are.
     """
 
-    COLUMNS = 512
-    SECONDS = 0.01  # of one reading, about
+    SECONDS = 0.01  # of one reading
     READINGS = 7
 
-    def __init__(self) -> None:
+    def __init__(self, read_bandwidth: Callable[[int, int, float], float]) -> None:
+        self._read_bandwidth = read_bandwidth
         self._found: dict[tuple[int, int], float] = {}
 
     def measure(self, size: int, threads: int) -> float:
-        """Bytes per second of an array of about ``size`` bytes; the best seen in this run."""
+        """Bytes per second of an array of ``size`` bytes; the best seen in this run."""
         key = size, threads
-        self._found[key] = max(self._found.get(key, 0.0), self._read(size, threads))
+        rates = [self._read_bandwidth(size, threads, self.SECONDS) for _ in range(self.READINGS)]
+        self._found[key] = max(self._found.get(key, 0.0), *rates)
         return self._found[key]
 
-    def _read(self, size: int, threads: int) -> float:
-        rows = max(1, round(size / 4 / threads / self.COLUMNS))
-        rng = np.random.default_rng(0)
-        parts = [rng.standard_normal((rows, self.COLUMNS), np.float32) for _ in range(threads)]
-        vector = rng.standard_normal(self.COLUMNS, np.float32)
-        passes = 1
+    def best(self, size: int, threads: int) -> float:
+        """The best seen of an array that was measured."""
+        return self._found[size, threads]
 
-        def read(part: npt.NDArray[np.float32]) -> None:
-            # The broadcast matrix is one in memory: a loop over it without Python.
-            np.matmul(np.broadcast_to(part, (passes, *part.shape)), vector)
-
-        def seconds() -> float:
-            start = time.perf_counter()
-            deque(pool.map(read, parts), maxlen=0)
-            return time.perf_counter() - start
-
-        limits: Any = importlib.import_module("threadpoolctl").threadpool_limits
-        with limits(1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
-            while (took := seconds()) < self.SECONDS / 2:
-                passes *= 2
-            took = min(took, *(seconds() for _ in range(self.READINGS)))
-        return passes * sum(part.nbytes for part in parts) / took
+    def as_json(self) -> list[dict[str, Any]]:
+        """The best of the run, in bytes per second."""
+        return [
+            {"bytes": size, "threads": threads, "best": best}
+            for (size, threads), best in self._found.items()
+        ]

@@ -23,6 +23,7 @@ except ImportError as error:
 
 from tqdm import tqdm  # type: ignore[import-untyped]
 
+import heap
 import machine
 import plot
 import report
@@ -38,7 +39,7 @@ from peers import (
     installed,
 )
 from probe import Probe, ReadBandwidth
-from suites import Case, Context, Row, Suite, registry
+from suites import Case, Context, Row, Suite, add_shares_of_stream, registry
 from views import LEGEND, VIEWS
 
 QUICK_SECONDS = 100.0  # --quick starts no new row after this long: it has promised two minutes
@@ -53,7 +54,12 @@ def main() -> int:
     full = Effort(pairs=options.pairs, most_pairs=max(options.pairs, Effort.most_pairs))
     effort = QUICK if options.quick else full
     runtime.set_num_threads(options.threads)
-    bench = Bench(effort, Probe(_core.fma_peak), ReadBandwidth(), Footprints(options.threads))
+    bench = Bench(
+        effort,
+        Probe(_core.fma_peak),
+        ReadBandwidth(_core.read_bandwidth),
+        Footprints(options.threads),
+    )
 
     document: dict[str, Any] = {
         "schema": report.SCHEMA,
@@ -64,6 +70,7 @@ def main() -> int:
         "isa": _core.get_isa(),
         "compiler": _core.compiler(),
         "machine": machine.describe(),
+        "heap": "kept" if heap.kept() else "as the C library has it",
         "peers": {
             peer.name: {"version": peer.version(), "configuration": peer.configuration}
             for peer in peers
@@ -81,7 +88,7 @@ def main() -> int:
         except KeyboardInterrupt:
             print("\ninterrupted: what was measured so far is kept")
             failed = True
-    finish(document, bench.probe, machine.Elsewhere.between(start, machine.Ticks.now()))
+    finish(document, bench, machine.Elsewhere.between(start, machine.Ticks.now()))
     conclude(document, options.out)
     return 1 if failed else 0
 
@@ -142,13 +149,18 @@ def introduce(document: dict[str, Any], wanted: list[str]) -> None:
     for name in wanted:
         if name not in document["peers"]:
             print(f"{name}: not installed ({how_to_install(name)})")
+    print(f"heap {document['heap']}, for all sides")
     print(f"load average {document['busy']['load_at_start']:.2f}")
     print(LEGEND)
 
 
-def finish(document: dict[str, Any], probe: Probe, elsewhere: machine.Elsewhere) -> None:
+def finish(document: dict[str, Any], bench: Bench, elsewhere: machine.Elsewhere) -> None:
     """What is known only at the end: targets, peaks, how busy the machine was, how long it took."""
-    document["fma_peak"] = probe.as_json()
+    document["fma_peak"] = bench.probe.as_json()
+    document["read_bandwidth"] = bench.bandwidth.as_json()
+    for row in document["rows"]:
+        if "streamed" in row:
+            add_shares_of_stream(row, bench.bandwidth, row["threads"])
     document["targets"] = [found.as_json() for found in targets.outcomes(document["rows"])]
     document["seconds"] = elsewhere.wall
     document["busy"] |= {
@@ -211,6 +223,12 @@ def parse(suites: dict[str, Suite]) -> argparse.Namespace:
         default=list(DEFAULT),
         help=f"of {', '.join(KNOWN)}, separated by commas; 'self' is fastrnn again: the noise",
     )
+    parser.add_argument(
+        "--heap",
+        choices=("kept", "default"),
+        default="kept",
+        help="'kept': freed memory stays with the process, whoever frees it (see heap.py)",
+    )
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     options = parser.parse_args()
     for kind, given, known in (("suite", options.suites, suites), ("peer", options.peers, KNOWN)):
@@ -224,4 +242,6 @@ def parse(suites: dict[str, Suite]) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
+    if parse(registry()).heap == "kept":
+        heap.restart_with_kept()
     sys.exit(main())

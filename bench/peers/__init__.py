@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +36,13 @@ class Runner:
     arrays: Callable[[Any], Mapping[str, Array]]  # what ``call`` returned, as named NumPy arrays
     activations: Activations | None = None  # of training
     counted: float = 1.0  # the share of its work, and so of its time, that the other side does too
+    around: Callable[[], AbstractContextManager[Any]] = nullcontext  # what many calls need once
+
+    def second_arrays(self) -> Mapping[str, Array]:
+        """What the second of two calls gives: a state that is carried shows."""
+        with self.around():
+            self.call()
+            return self.arrays(self.call())
 
 
 @dataclass(frozen=True)
@@ -145,10 +153,7 @@ def check_values(duel: Duel, dtype: str) -> float:
     """
     limit = 1e-3 if dtype == "float32" else 1e-8
     duel = duel.checked or duel
-    duel.ours.call()
-    ours = duel.ours.arrays(duel.ours.call())
-    duel.peer.call()
-    peer = duel.peer.arrays(duel.peer.call())
+    ours, peer = duel.ours.second_arrays(), duel.peer.second_arrays()
     shared = [name for name in ours if name in peer]
     if "output" not in shared:
         raise DisagreementError(f"{duel.ours.name} and {duel.peer.name} share no output to compare")

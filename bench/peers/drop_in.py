@@ -52,21 +52,21 @@ def packed_training(peer: Torch, work: Workload, data: Data, threads: int) -> Ru
 
 
 def padded_training(peer: Torch, work: Workload, data: Data, threads: int) -> Runner:
-    """The same sequences padded, with a mask on the output."""
+    """The same sequences padded; the gradient is masked beforehand."""
     torch = peer.torch
     module = peer.module(work, data, threads)
     x, mask = torch.from_numpy(data.x).clone().requires_grad_(), torch.from_numpy(work.mask)
-    doutput = torch.from_numpy(data.doutput)
+    doutput = torch.from_numpy(data.doutput) * mask
 
     def call() -> Any:
         x.grad = None
         module.zero_grad(set_to_none=True)
-        output = module(x)[0] * mask
+        output = module(x)[0]
         output.backward(doutput)
         return output
 
     def arrays(output: Any) -> Mapping[str, Array]:
-        return _arrays(module, _pack(torch, output, work).data)
+        return _arrays(module, _pack(torch, output * mask, work).data)
 
     return Runner(f"{peer.name} padded", call, arrays)
 

@@ -40,14 +40,20 @@ class OnnxRuntime(Peer):
         feeds = {"x": data.x}
         if work.lengths is not None:
             feeds["lengths"] = np.array(work.lengths, np.int32)
-        names, call = self._bound(session, feeds, _output_shapes(work))
-        return [Runner(self.name, call, lambda result: dict(zip(names, result(), strict=True)))]
+        names, call = self._bound(session, feeds, _bound_shapes(work))
+        shapes = _output_shapes(work)
+
+        def arrays(result: Any) -> Mapping[str, Array]:
+            found = zip(names, result(), strict=True)
+            return {name: array.reshape(shapes[name]) for name, array in found}
+
+        return [Runner(self.name, call, arrays)]
 
     def step(self, work: Workload, data: Data, threads: int) -> list[Runner]:
         if work.dtype != "float32":
             return []
         session = self._session(work, data, threads, carry_state=True)
-        shapes = _output_shapes(work)
+        shapes = _bound_shapes(work)
         states = [name for name in ("h_n", "c_n") if name in shapes]
         x = np.ascontiguousarray(data.x[:1])
         # Two sets of state arrays: what one call writes the next one reads.
@@ -66,7 +72,7 @@ class OnnxRuntime(Peer):
             return calls[1 - turn]()
 
         def arrays(result: Any) -> Mapping[str, Array]:
-            return {"output": result()[0][0]}
+            return {"output": result()[0][0, 0]}
 
         return [Runner(self.name, call, arrays)]
 
@@ -122,8 +128,19 @@ def _output_shapes(work: Workload) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
+def _bound_shapes(work: Workload) -> dict[str, tuple[int, ...]]:
+    """The shapes that the model gives: of one direction [T, 1, B, H], so that nothing is copied."""
+    shapes = _output_shapes(work)
+    if not work.bidirectional:
+        shapes["output"] = (work.steps, 1, work.batch, work.hidden_size)
+    return shapes
+
+
 def build_model(work: Workload, data: Data, carry_state: bool = False) -> bytes:
-    """The model: x [T, B, I] to output [T, B, D * H], h_n and c_n [layers * D, B, H]."""
+    """The model: x [T, B, I] to output, h_n and c_n [layers * D, B, H].
+
+    The output is [T, 1, B, H], of two directions [T, B, 2 * H].
+    """
     onnx: Any = importlib.import_module("onnx")
     helper, from_array, float32 = onnx.helper, onnx.numpy_helper.from_array, onnx.TensorProto.FLOAT
     nodes: list[Any] = []
@@ -163,14 +180,18 @@ def build_model(work: Workload, data: Data, carry_state: bool = False) -> bytes:
             given += ["initial_" + name for name in states]
         # With one layer its states are the model's; with several they are joined below.
         ends = [name if work.num_layers == 1 else f"{name}{layer}" for name in states]
-        raw = f"y{layer}"  # [T, D, B, H]
+        final = layer == work.num_layers - 1
+        # [T, D, B, H], of one direction the same memory as [T, B, H]
+        raw = "output" if final and not work.bidirectional else f"y{layer}"
         nodes.append(
             helper.make_node(OPERATOR[work.cell], [below, *given], [raw, *ends], **attributes)
         )
         if work.bidirectional:
             nodes.append(helper.make_node("Transpose", [raw], [raw + "t"], perm=[0, 2, 1, 3]))
             raw += "t"
-        below = "output" if layer == work.num_layers - 1 else f"output{layer}"
+        if raw == "output":
+            break
+        below = "output" if final else f"output{layer}"
         shape = constant(f"shape{layer}", np.array(shapes["output"], np.int64))
         nodes.append(helper.make_node("Reshape", [raw, shape], [below]))
     if work.num_layers > 1:
@@ -178,7 +199,8 @@ def build_model(work: Workload, data: Data, carry_state: bool = False) -> bytes:
             parts = [f"{name}{layer}" for layer in range(work.num_layers)]
             nodes.append(helper.make_node("Concat", parts, [name], axis=0))
     outputs = [
-        helper.make_tensor_value_info(name, float32, shape) for name, shape in shapes.items()
+        helper.make_tensor_value_info(name, float32, shape)
+        for name, shape in _bound_shapes(work).items()
     ]
     graph = helper.make_graph(nodes, "recurrent", inputs, outputs, constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)

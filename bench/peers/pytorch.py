@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from peers import Activations, Peer, Runner
@@ -24,8 +25,9 @@ class Torch(Peer):
             "inference: eval() and inference_mode(); training: forward and backward with the "
             "gradients of the input and of all parameters, grads set to None between; "
             f"contiguous weights, oneDNN {onednn}, same threads; "
-            "ragged: packed (pack_padded_sequence, enforce_sorted=False) and padded with a mask; "
-            "single steps: the module with one step and the *Cell class; "
+            "ragged: packed (pack_padded_sequence, enforce_sorted=False) and padded, the gradient "
+            "masked beforehand; "
+            "single steps: the module with one step and the *Cell class, in one inference_mode(); "
             "tutorial: time-major layers, loss on logits, fused Adam"
         )
 
@@ -55,9 +57,11 @@ class Torch(Peer):
 
             def padded() -> Any:
                 with torch.inference_mode():
-                    return module(x)[0] * mask
+                    return module(x)[0]
 
-            runners.append(Runner("torch padded", padded, lambda out: {"output": out.numpy()}))
+            runners.append(
+                Runner("torch padded", padded, lambda out: {"output": (out * mask).numpy()})
+            )
         return runners
 
     def training(self, work: Workload, data: Data, threads: int) -> list[Runner]:
@@ -66,7 +70,7 @@ class Torch(Peer):
         x = torch.from_numpy(data.x).clone().requires_grad_(True)
         doutput = torch.from_numpy(data.doutput)
 
-        def runner(name: str, forward: Callable[[], Any]) -> Runner:
+        def runner(name: str, forward: Callable[[], Any], doutput: Any = doutput) -> Runner:
             def call() -> Any:
                 x.grad = None
                 module.zero_grad(set_to_none=True)
@@ -91,7 +95,13 @@ class Torch(Peer):
         ]
         if not work.bidirectional:
             mask = torch.from_numpy(work.mask)
-            runners.append(runner("torch padded", lambda: (module(x)[0] * mask, None)))
+            padded = runner("torch padded", lambda: (module(x)[0], None), doutput * mask)
+
+            def arrays(result: Any) -> Mapping[str, Array]:
+                output, state = result
+                return padded.arrays((output * mask, state))
+
+            runners.append(replace(padded, arrays=arrays))
         return runners
 
     def step(self, work: Workload, data: Data, threads: int) -> list[Runner]:
@@ -103,22 +113,26 @@ class Torch(Peer):
         state: Any = (zeros, zeros) if work.cell == "lstm" else zeros
         cell_state: Any = (zeros[0], zeros[0]) if work.cell == "lstm" else zeros[0]
 
+        row = x_t[0]
+
         def by_module() -> Any:
             nonlocal state
-            with torch.inference_mode():
-                output, state = module(x_t, state)
-                return output[0]
+            output, state = module(x_t, state)
+            return output
 
         def by_cell() -> Any:
             nonlocal cell_state
-            with torch.inference_mode():
-                cell_state = cell(x_t[0], cell_state)
-                return cell_state[0] if work.cell == "lstm" else cell_state
+            cell_state = cell(row, cell_state)
+            return cell_state[0] if work.cell == "lstm" else cell_state
 
         def arrays(output: Any) -> Mapping[str, Array]:
-            return {"output": output.numpy()}
+            return {"output": output.numpy().reshape(work.batch, work.hidden_size)}
 
-        return [Runner("torch", by_module, arrays), Runner("torch cell", by_cell, arrays)]
+        # A loop over steps enters the mode once.
+        return [
+            Runner(name, call, arrays, around=torch.inference_mode)
+            for name, call in (("torch", by_module), ("torch cell", by_cell))
+        ]
 
     def model_prediction(
         self, model: SentimentModel, reviews: Reviews, threads: int

@@ -30,10 +30,10 @@ class TorchSentiment:
 
     def logits(self, tokens: Any) -> Any:
         dropout = self.torch.nn.functional.dropout
-        x = self.embedding(tokens)
-        for layer in self.layers:
-            x = dropout(layer(x)[0], self.model.dropout, self.modules.training)
-        return self.dense(x[-1])
+        first, last = self.layers
+        p, training = self.model.dropout, self.modules.training
+        sequence = dropout(first(self.embedding(tokens))[0], p, training)
+        return self.dense(dropout(last(sequence)[0][-1], p, training))
 
     def prediction(self) -> Runner:
         torch, batches = self.torch, cycle(self.tokens)

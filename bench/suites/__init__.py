@@ -8,11 +8,12 @@ a time.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from measure import Bench, measure
 from peers import Duel, Peer, check_values, ours
+from probe import ReadBandwidth
 from workload import Data, Workload
 
 Row = dict[str, Any]  # one line of the report with every sample behind it
@@ -84,20 +85,29 @@ def duels(build: Callable[[], Iterable[Duel]]) -> Callable[[Case, Bench], Iterat
             measured = measure(duel, bench, case.dtype, case.threads)
             found = measured.as_json()
             shares = measured.shares_of_peak(case.flops)
-            bandwidth = case.streamed and bench.bandwidth.measure(case.streamed.size, case.threads)
             for side, share in zip(("ours", "peer"), shares, strict=True):
                 seconds = found[side + "_seconds"]
                 found[side + "_us_per_step"] = seconds / max(case.steps, 1) * 1e6
                 found[side + "_share_of_peak"] = share
                 if case.samples:
                     found[side + "_samples_per_second"] = case.samples / seconds
-                if case.streamed and bandwidth:
-                    found[side + "_share_of_stream"] = case.streamed.total / seconds / bandwidth
+            if case.streamed:
+                bench.bandwidth.measure(case.streamed.size, case.threads)
+                found["streamed"] = asdict(case.streamed)
+                add_shares_of_stream(found, bench.bandwidth, case.threads)
             yield case.row(
                 ours=duel.ours.name, peer=duel.peer.name, largest_difference=error, **found
             )
 
     return rows
+
+
+def add_shares_of_stream(row: Row, bandwidth: ReadBandwidth, threads: int) -> None:
+    """Add or renew what a row's two sides reach of the best bandwidth seen so far."""
+    streamed = Streamed(**row["streamed"])
+    for side in ("ours", "peer"):
+        rate = streamed.total / row[side + "_seconds"]
+        row[side + "_share_of_stream"] = rate / bandwidth.best(streamed.size, threads)
 
 
 def recurrent_cases(

@@ -2,7 +2,7 @@
 
 #include "bindings/arrays.h"
 #include "dispatch/isa.h"
-#include "ops/fma_peak.h"
+#include "ops/rates.h"
 #include "parallel/pace.h"
 #include "parallel/team.h"
 
@@ -38,6 +38,16 @@ void bind_runtime(py::module_& m) {
         const py::gil_scoped_release release;
         return double_precision ? fma_peak<double>(num_threads, seconds)
                                 : fma_peak<float>(num_threads, seconds);
+    });
+    m.def("read_bandwidth", [](index bytes, int num_threads, double seconds) {
+        if (bytes < 1)
+            throw py::value_error("bytes: expected 1 or more, got " + std::to_string(bytes));
+        if (num_threads < 1 || num_threads > 4096) {
+            throw py::value_error("num_threads: expected 1 .. 4096, got " +
+                                  std::to_string(num_threads));
+        }
+        const py::gil_scoped_release release;
+        return read_bandwidth(bytes, num_threads, seconds);
     });
 }
 

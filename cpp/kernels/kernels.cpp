@@ -8,6 +8,7 @@
 #include "kernels/outer.h"
 #include "kernels/pack.h"
 #include "kernels/pointwise.h"
+#include "kernels/rates.h"
 
 namespace fastrnn {
 namespace {
@@ -52,6 +53,7 @@ constexpr KernelTable<T> make_table() {
         layer_norm_row<T>,
         layer_norm_row_backward<T>,
         fma_loop<T>,
+        read_loop<T>,
     };
 }
 

@@ -328,6 +328,7 @@ struct KernelTable {
     void (*layer_norm_row_backward)(const LayerNormRow<T>&, const T* dy, T* dx, T* dgamma,
                                     T* dbeta);
     double (*fma_loop)(index iterations);  // returns the floating-point operations done
+    void (*read_loop)(const T* x, index n);
 };
 
 struct Kernels {

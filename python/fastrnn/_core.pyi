@@ -40,6 +40,9 @@ def note_paces(paces: list[float]) -> None:
 def fma_peak(double_precision: bool, num_threads: int, seconds: float) -> float:
     """Floating-point operations per second of independent fused multiply-adds in registers."""
 
+def read_bandwidth(bytes: int, num_threads: int, seconds: float) -> float:
+    """Bytes per second of an array that all threads read a part of each, again and again."""
+
 # ---- recurrent layers ----------------------------------------------------------------------------
 
 class Plan:
