@@ -1,6 +1,8 @@
 """The operators themselves: PyTorch's checks, second derivatives, memory, misuse."""
 
 import gc
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -136,6 +138,40 @@ def test_a_weight_that_serves_twice_gets_each_part_of_its_gradient_once():
         for graph in (False, True)
     )
     assert_agree([g.detach() for g in again], plain, times=5)
+
+
+def test_gradients_of_gradients_in_two_threads_leave_one_dnn_as_it_was(monkeypatch):
+    """The first to begin is the first to end, while the other is still without oneDNN."""
+    _, ours = pair("LSTM", 3, 5)
+    x = torch.randn(4, 2, 3)
+    torch_lstm, calls, seen = torch.lstm, iter(range(2)), []
+    inside, left = [threading.Event(), threading.Event()], threading.Event()
+
+    def lstm(*args):
+        call = next(calls)
+        inside[call].set()
+        assert (left if call else inside[1]).wait(60)
+        seen.append(torch.backends.mkldnn.enabled)
+        return torch_lstm(*args)
+
+    def gradients():
+        loss = ours(x)[0].sum()
+        torch.autograd.grad(loss, ours.parameters(), create_graph=True)
+
+    monkeypatch.setattr(torch, "lstm", lstm)
+    assert torch.backends.mkldnn.enabled
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            first = pool.submit(gradients)
+            assert inside[0].wait(60)
+            second = pool.submit(gradients)
+            first.result()
+            left.set()
+            second.result()
+        assert torch.backends.mkldnn.enabled
+    finally:
+        torch._C._set_mkldnn_enabled(True)
+    assert seen == [False, False]
 
 
 @pytest.mark.parametrize("name", ["LSTM", "GRU"])

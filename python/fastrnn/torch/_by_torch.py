@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -55,15 +57,11 @@ def gradients_by_torch(
         state = states if cell == "lstm" else states[0]
         tail = (len(weights) == 4 * stacked, num_layers, 0.0, False, bidirectional)
         forward = getattr(torch, cell)
-        one_dnn = torch._C._get_mkldnn_enabled()
-        torch._C._set_mkldnn_enabled(False)  # its LSTM has no second derivative
-        try:
+        with _without_one_dnn():  # its LSTM has no second derivative
             if batch_sizes is None:
                 outputs = forward(x, state, weights, *tail, batch_first)
             else:
                 outputs = forward(x, batch_sizes, state, weights, *tail)
-        finally:
-            torch._C._set_mkldnn_enabled(one_dnn)
     given = [(o, d) for o, d in zip(outputs, doutputs, strict=False) if d is not None]
     gradients = iter(
         torch.autograd.grad(
@@ -75,3 +73,28 @@ def gradients_by_torch(
         )
     )
     return [next(gradients) if need else None for need in needed]
+
+
+class _Switch:
+    """oneDNN's switch, which is one for all threads: who is at work without it, and what it was."""
+
+    lock = threading.Lock()
+    users = 0
+    enabled = True
+
+
+@contextmanager
+def _without_one_dnn() -> Iterator[None]:
+    """Keep oneDNN off; the last of several threads to leave puts back what the first one found."""
+    with _Switch.lock:
+        if _Switch.users == 0:
+            _Switch.enabled = torch._C._get_mkldnn_enabled()
+            torch._C._set_mkldnn_enabled(False)
+        _Switch.users += 1
+    try:
+        yield
+    finally:
+        with _Switch.lock:
+            _Switch.users -= 1
+            if _Switch.users == 0:
+                torch._C._set_mkldnn_enabled(_Switch.enabled)
