@@ -55,6 +55,26 @@ def test_a_module_compiles_into_one_graph(name, backend):
         assert_agree(actual, wanted, times=5)
 
 
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=needs_compiler)])
+@pytest.mark.parametrize("name", SEQUENCES)
+def test_compiled_code_may_write_into_the_output(name, backend):
+    _, ours = pair(name, I, H, num_layers=2)
+
+    class Rectified(nn.Module):
+        def __init__(self, inplace):
+            super().__init__()
+            self.layer, self.inplace = ours, inplace
+
+        def forward(self, x):
+            return nn.functional.relu(self.layer(x)[0], inplace=self.inplace)
+
+    x = torch.randn(9, B, I)
+    expected = answers(Rectified(inplace=False), x)
+    compiled = torch.compile(Rectified(inplace=True), fullgraph=True, backend=backend)
+    for actual, wanted in zip(answers(compiled, x), expected, strict=True):
+        assert_agree(actual, wanted, times=5)
+
+
 @needs_compiler
 def test_a_model_compiles_into_one_graph_for_any_size():
     model = Tagger()

@@ -44,6 +44,8 @@ class _Recurrent(torch.autograd.Function):
         seen, ctx.counter = output, None
         if type(output) is Tensor:
             seen, ctx.counter = output.data, _version_counter(output)
+        else:  # traced, which has no counter to ask: the compiled graph keeps what was computed
+            seen = output.clone()
         ctx.config = config
         ctx.save_for_backward(x, batch_sizes, h0, c0, seed, seen, cache, *weights)
         ctx.set_materialize_grads(False)
