@@ -266,11 +266,67 @@ def state_of(layer, **changes):
             ValueError,
             "surplus 'bias_hh_l0', 'bias_ih_l0'",
         ),
+        (
+            lambda: convert.from_pytorch(Dense(2), {"weight": 3, "bias": [0, 0]}),
+            ValueError,
+            r"weight of layer 'dense': expected 2 dimensions, got shape \(\)",
+        ),
+        (
+            lambda: convert.from_keras(LayerNorm(), [1, 2]),
+            ValueError,
+            r"gamma of layer .*: expected 1 dimension, got shape \(\)",
+        ),
+        (
+            lambda: convert.from_pytorch(Dense(1), {"weight": [[1j]], "bias": [0]}),
+            TypeError,
+            "weight of layer 'dense': expected numbers, got complex128",
+        ),
+        (
+            lambda: convert.from_pytorch(LayerNorm(center=False, scale=False), {"weight": [1]}),
+            ValueError,
+            "surplus 'weight'",
+        ),
     ],
 )
 def test_weights_that_do_not_fit_are_refused(call, error, words):
     with pytest.raises(error, match=words):
         call()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: LSTM(2),
+        lambda: Bidirectional(LSTM(2)),
+        lambda: TimeDistributed(Dense(2)),
+        lambda: LayerNorm(),
+        lambda: Embedding(2, 3, weights=[np.ones((2, 3))]),
+    ],
+)
+def test_a_layer_that_refused_weights_is_as_new(make):
+    built, layer, model = make(), make(), Sequential([make()])
+    built(np.zeros((1, 1), int) if isinstance(built, Embedding) else np.zeros((1, 1, 3)))
+    state, weights = convert.to_pytorch(built), convert.to_keras(built)
+    drawn = fastrnn.random.get_state()
+    names = list(state)
+    wide = {name: np.repeat(array, 2, -1) for name, array in state.items()}
+    for wrong in (
+        {**wide, names[-1]: np.ones(99)},
+        {**state, names[0]: np.full_like(state[names[0]], "a", object)},
+    ):
+        with pytest.raises((TypeError, ValueError)):
+            convert.from_pytorch(layer, wrong)
+    refused = [np.repeat(weights[0], 2, 0), *weights[1:]]
+    refused[-1] = np.ones(99)
+    with pytest.raises(ValueError, match="expected shape"):
+        convert.from_keras(model, refused)
+    assert fastrnn.random.get_state() == drawn
+    assert not layer.built
+    assert not layer.parameters
+    convert.from_pytorch(layer, state)
+    convert.from_keras(model, weights)
+    for each in (layer, model):
+        assert all(map(np.array_equal, convert.to_keras(each), weights))
 
 
 def test_where_one_array_does_not_fit_nothing_is_changed():

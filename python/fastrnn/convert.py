@@ -20,11 +20,13 @@ weights, then the other's.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastrnn import random
 from fastrnn._typing import Array, Floating
 from fastrnn.layers import (
     Bidirectional,
@@ -71,8 +73,8 @@ def from_keras(layer: Layer | Sequential, weights: Sequence[Any]) -> None:
 
     Raises
     ------
-    ValueError
-        If their number or a shape does not fit; nothing is changed then.
+    TypeError, ValueError
+        If their number or a shape does not fit, or one is not of numbers; nothing is changed then.
     """
     arrays = [np.asarray(weight) for weight in weights]
     plan = [(each, entry) for each in _layers_of(layer) for entry in _entries(each)]
@@ -136,7 +138,7 @@ def from_pytorch(layer: Layer, state_dict: Mapping[str, Any], prefix: str = "") 
     Raises
     ------
     TypeError
-        If ``layer`` is no layer or ``state_dict`` no mapping.
+        If ``layer`` is no layer, ``state_dict`` no mapping, or an array is not of numbers.
     ValueError
         If ``layer`` is a model of several, a name is missing or surplus, or a shape does not fit;
         nothing is changed then.
@@ -170,7 +172,7 @@ def from_pytorch(layer: Layer, state_dict: Mapping[str, Any], prefix: str = "") 
     if state:
         surplus = ", ".join(repr(prefix + name) for name in sorted(state))
         raise ValueError(f"state_dict: surplus {surplus} for layer {layer.name!r}")
-    _fill([(layer, arrays)])
+    _fill([(layer, arrays)] if arrays else [])
 
 
 def _as_array(value: Any) -> Array:
@@ -264,25 +266,52 @@ def _pytorch_name(layer: Layer, name: str) -> str:
 
 def _fill(found: list[tuple[Layer, dict[str, Array]]]) -> None:
     """Give the layers their parameters, all or none."""
-    for layer, arrays in found:
-        if not layer.built:
+    drawn, before = random.get_state(), [_attributes(layer) for layer, _ in found]
+    try:
+        for layer, arrays in found:
             _build_for(layer, arrays)
-        for name, array in arrays.items():
-            expected = layer.parameters[name].shape
-            if array.shape != expected:
-                raise ValueError(
-                    f"{name} of layer {layer.name!r}: expected shape {expected}, got {array.shape}"
-                )
+            _check_arrays(layer, arrays)
+    except Exception:
+        # What was built for wrong sizes would refuse the right arrays.
+        random.set_state(drawn)
+        for each, attributes in itertools.chain.from_iterable(before):
+            vars(each).update(attributes)
+        raise
     for layer, arrays in found:
         layer.set_weights([arrays[name] for name in layer.parameters])
 
 
+def _attributes(layer: Layer) -> list[tuple[Layer, dict[str, Any]]]:
+    """Return what building changes of a layer and its inner ones."""
+    if layer.built:
+        return []
+    return [(each, {**vars(each), "parameters": {}}) for each in (layer, *layer.inner_layers)]
+
+
+def _check_arrays(layer: Layer, arrays: Mapping[str, Array]) -> None:
+    for name, array in arrays.items():
+        expected = layer.parameters[name].shape
+        if array.shape != expected:
+            raise ValueError(
+                f"{name} of layer {layer.name!r}: expected shape {expected}, got {array.shape}"
+            )
+        if array.dtype.kind not in "fiub":
+            raise TypeError(f"{name} of layer {layer.name!r}: expected numbers, got {array.dtype}")
+
+
 def _build_for(layer: Layer, arrays: Mapping[str, Array]) -> None:
-    """Build a layer for the sizes of its first parameter."""
-    first = next(iter(arrays.values()))
+    """Build a layer that is not built yet for the sizes of its first parameter."""
+    if layer.built:
+        return
     if isinstance(layer, Embedding):
         layer.ensure_built((None, None))
-    elif isinstance(layer, Dense | LayerNormalization):
-        layer.ensure_built((None, first.shape[-1]))
-    else:
-        layer.ensure_built((None, None, first.shape[-1]))
+        return
+    name, first = next(iter(arrays.items()))
+    ndim = 1 if isinstance(layer, LayerNormalization) else 2
+    if first.ndim != ndim:
+        raise ValueError(
+            f"{name} of layer {layer.name!r}: expected {ndim} dimension{'s' * (ndim > 1)}, got "
+            f"shape {first.shape}"
+        )
+    steps = () if isinstance(layer, Dense | LayerNormalization) else (None,)
+    layer.ensure_built((None, *steps, first.shape[-1]))
