@@ -81,6 +81,8 @@ def test_without_out_demo_makes_a_new_folder_and_prints_it(run, tmp_path, monkey
         (["--cell", "transformer"], "transformer"),
         (["--hidden", "0"], "--hidden"),
         (["--seconds", "0"], "--seconds"),
+        (["--seconds", "inf"], "'--seconds': expected a finite number, got inf"),
+        (["--seconds", "nan"], "'--seconds': expected a finite number, got nan"),
         (["--seed", "-1"], "--seed"),
         (["--threads", "0"], "--threads"),
         (["--text", "missing.txt"], "missing.txt"),
@@ -101,6 +103,7 @@ def test_an_error_is_one_line_and_no_traceback(run, tmp_path):
 
 def test_a_missing_core_is_an_error_that_says_how_to_build_it():
     code = """
+import re
 import sys
 class Missing:
     def find_spec(self, name, path=None, target=None):

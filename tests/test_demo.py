@@ -80,6 +80,13 @@ def test_a_text_that_is_too_short_is_refused(text, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.parametrize("seconds", [0.0, -1.0, np.inf, np.nan])
+def test_a_time_that_has_no_end_is_refused(seconds, tmp_path):
+    with pytest.raises(ValueError, match=f"seconds: expected a finite number .* got {seconds}"):
+        demo.run(TEXT, seconds=seconds, out=tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
 @pytest.mark.parametrize("text", ["a" * 200, "ab\n" * 100, "日本語のテキスト。" * 30])
 def test_a_small_text_will_do(text, tmp_path):
     result = demo.run(text, hidden_size=8, seconds=0.2, out=tmp_path)

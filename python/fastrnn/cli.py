@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from pathlib import Path
 
 import click
@@ -32,6 +33,13 @@ class Commands(click.Group):
         module = importlib.import_module(f"fastrnn.examples.{EXAMPLES[cmd_name]}")
         command: click.Command = module.command
         return command
+
+
+def _finite(_context: click.Context, _option: click.Parameter, value: float) -> float:
+    """Refuse infinity and NaN, which click's ranges let through."""
+    if not math.isfinite(value):
+        raise click.BadParameter(f"expected a finite number, got {value}")
+    return value
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -73,6 +81,7 @@ def info() -> None:
 @click.option(
     "--seconds",
     type=click.FloatRange(min=0.0, min_open=True),
+    callback=_finite,
     default=60.0,
     show_default=True,
     help="How long to train.",

@@ -97,8 +97,10 @@ def run(
     Raises
     ------
     ValueError
-        If the text has fewer than 200 characters.
+        If the text has fewer than 200 characters, or ``seconds`` is not finite or not above 0.
     """
+    if not 0.0 < seconds < math.inf:
+        raise ValueError(f"seconds: expected a finite number above 0, got {seconds}")
     if len(text) < _FEWEST_CHARACTERS:
         raise ValueError(
             f"text: expected at least {_FEWEST_CHARACTERS} characters, got {len(text)}"
