@@ -1,5 +1,6 @@
 """The ``fastrnn`` command."""
 
+import re
 import sys
 
 import pytest
@@ -99,6 +100,15 @@ def test_an_error_is_one_line_and_no_traceback(run, tmp_path):
     result = run("demo", "--text", tmp_path / "text.txt")
     assert result.exit_code == 1
     assert result.output == "Error: text: expected at least 200 characters, got 9\n"
+
+
+@pytest.mark.parametrize("command", ["demo", "adding"])
+def test_a_size_without_memory_is_one_line_and_no_traceback(run, tmp_path, command):
+    result = run(command, "--hidden", 10**13, "--out", tmp_path)  # beyond what has an address
+    assert result.exit_code == 1
+    assert isinstance(result.exception, SystemExit)
+    *_, line = result.output.splitlines()
+    assert re.match("Error: Unable to allocate .* for an array", line)
 
 
 def test_a_missing_core_is_an_error_that_says_how_to_build_it():

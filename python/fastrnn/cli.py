@@ -139,5 +139,5 @@ def demo(
             text=language_model.read_text(text),
             out=out,
         )
-    except (OSError, ValueError) as error:
-        raise click.ClickException(str(error)) from error
+    except (MemoryError, OSError, ValueError) as error:
+        raise click.ClickException(str(error) or "out of memory") from error

@@ -101,8 +101,9 @@ class clear_errors:  # noqa: N801 (a context manager)
         pass
 
     def __exit__(self, kind: type[BaseException] | None, error: Any, traceback: Any) -> None:
-        if isinstance(error, ImportError | IndexError | OSError | TypeError | ValueError):
-            raise click.ClickException(str(error)) from error
+        mendable = ImportError | IndexError | MemoryError | OSError | TypeError | ValueError
+        if isinstance(error, mendable):
+            raise click.ClickException(str(error) or "out of memory") from error
 
 
 def checkpoint(folder: Path) -> Path:
