@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -314,6 +315,31 @@ def test_a_model_file_that_does_not_fit_together_is_refused(model, tmp_path, cha
     change(arrays, config)
     io.save_arrays(path, arrays, {**metadata, "model": json.dumps(config)})
     with pytest.raises(ValueError, match=rf"model\.safetensors: .*{words}"):
+        Sequential.load(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda array: array[:1], r"of shape \(1, 5\)"),
+        (lambda array: array.ravel(), r"of shape \(10,\)"),
+        (lambda array: array.astype(np.float64), "float64 of shape"),
+        (lambda array: array.astype(np.int32), "int32 of shape"),
+    ],
+)
+def test_what_an_optimiser_remembers_is_like_its_parameter(tmp_path, change, words):
+    path = tmp_path / "model.safetensors"
+    model = Sequential([LSTM(5), Dense(2)])
+    model.compile("adam", "mse")
+    model.fit(np.ones((2, 3, 4)), np.ones((2, 2)), verbose=0)
+    model.save(path, include_optimizer=True)
+    arrays, metadata = io.load_arrays(path)
+    name = next(name for name in arrays if re.fullmatch(r"optimizer/\w+/dense\.weight", name))
+    changed = change(arrays[name])
+    io.save_arrays(path, {**arrays, name: changed}, metadata)
+    with pytest.raises(
+        ValueError, match=rf"model\.safetensors: .*{name}: expected float32 .*, got .*{words}"
+    ):
         Sequential.load(path)
 
 

@@ -268,6 +268,9 @@ def test_a_broken_or_foreign_checkpoint_is_an_error_and_stays(tmp_path):
     del missing["optimizer/iterations"]
     io.save_arrays(path, missing, {**metadata, "progress": progress})
     refused("'iterations' is missing")
+    slot = next(name for name in arrays if name.endswith("/dense.weight"))
+    io.save_arrays(path, {**arrays, slot: arrays[slot][:, :-1]}, {**metadata, "progress": progress})
+    refused(rf"{slot}: expected float32 of shape \(1, 6\), got float32 of shape \(1, 5\)")
 
 
 def test_a_checkpoint_of_another_training_is_named(tmp_path):

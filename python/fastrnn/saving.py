@@ -67,7 +67,7 @@ def load(model: Sequential, path: str | os.PathLike[str]) -> None:
             model.optimizer = Optimizer.classes[description["optimizer"]["class"]].from_config(
                 description["optimizer"]["config"]
             )
-            model.optimizer.load_state_dict(_with_prefix(others, "optimizer/"))
+            model.optimizer.load_state_dict(_optimizer_state(model, model.optimizer, others))
             model.loss = _made(Loss.classes, description["loss"])
             model.metrics = [_made(Metric.classes, m) for m in description["metrics"]]
             model.weighted_metrics = [
@@ -186,7 +186,7 @@ def restore_training(
             )
     try:
         _build_with(model, config["input_shape"], parameters)
-        optimizer.load_state_dict(_with_prefix(others, "optimizer/"))
+        optimizer.load_state_dict(_optimizer_state(model, optimizer, others))
         for i, (callback, saved) in enumerate(zip(callbacks, progress["callbacks"], strict=True)):
             held = _with_prefix(others, f"callbacks/{i}/")
             callback.set_state(_with_arrays(saved["state"], held))
@@ -322,6 +322,25 @@ def _build_with(model: Trainer, input_shape: Sequence[int | None], arrays: Array
         names = sorted(parameters.keys() ^ arrays.keys())
         raise ValueError(f"missing or surplus parameters {names}")
     model.set_weights([arrays[name] for name in parameters])
+
+
+def _optimizer_state(model: Trainer, optimizer: Optimizer, arrays: Arrays) -> Arrays:
+    """Return a file's optimiser arrays; what it remembers of a parameter is like that parameter.
+
+    The core reads both side by side, so that the first step would fail.
+    """
+    state, parameters = _with_prefix(arrays, "optimizer/"), model.parameters
+    for key, array in state.items():
+        slot, _, name = key.partition("/")
+        if slot not in optimizer.slots or name not in parameters:
+            continue
+        expected = parameters[name]
+        if (array.shape, array.dtype) != (expected.shape, expected.dtype):
+            raise ValueError(
+                f"optimizer/{key}: expected {expected.dtype} of shape {expected.shape}, got "
+                f"{array.dtype} of shape {array.shape}"
+            )
+    return state
 
 
 def _with_prefix(arrays: Arrays, prefix: str) -> Arrays:
