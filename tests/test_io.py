@@ -220,6 +220,44 @@ def test_a_failed_save_leaves_the_old_file_whole(model, tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["model.safetensors"]
 
 
+@pytest.mark.parametrize(
+    ("arrays", "error", "words"),
+    [
+        ({"__metadata__": np.ones(2)}, ValueError, "arrays: '__metadata__' cannot be"),
+        ({3: np.ones(2)}, TypeError, "arrays: expected strings as names, got 3"),
+        ({"a": np.ones(2), "b": np.ones(2, complex)}, TypeError, r"arrays\['b'\]: .*complex128"),
+        ({"a": np.array(["text"])}, TypeError, r"arrays\['a'\]: .* got <U4"),
+        ({"a": np.array([None])}, TypeError, r"arrays\['a'\]: .* got object"),
+    ],
+)
+def test_what_no_file_can_hold_is_named_and_leaves_the_old_file(tmp_path, arrays, error, words):
+    io.save_arrays(tmp_path / "a", {"x": np.ones(2)})
+    before = (tmp_path / "a").read_bytes()
+    with pytest.raises(error, match=words):
+        io.save_arrays(tmp_path / "a", arrays)
+    assert (tmp_path / "a").read_bytes() == before
+
+
+@pytest.mark.parametrize("kind", ["?", "i1", "u8", "f2", "f4", ">f8", "c8"])
+def test_every_type_that_a_file_can_hold_comes_back(tmp_path, kind):
+    array = np.array([[0, 1], [1, 0]], kind)
+    io.save_arrays(tmp_path / "a", {"x": array})
+    loaded = io.load_arrays(tmp_path / "a")[0]["x"]
+    assert loaded.dtype == array.dtype.newbyteorder("=")
+    assert np.array_equal(loaded, array)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links of POSIX")
+def test_a_link_stays_one_and_leads_to_the_new_file(tmp_path):
+    (tmp_path / "models").mkdir()
+    (tmp_path / "latest").symlink_to(tmp_path / "models" / "a")
+    for number in range(2):  # there is no file at first
+        io.save_arrays(tmp_path / "latest", {"x": np.full(2, number)})
+        assert (tmp_path / "latest").is_symlink()
+        assert io.load_arrays(tmp_path / "models" / "a")[0]["x"].tolist() == [number] * 2
+        assert os.listdir(tmp_path / "models") == ["a"]
+
+
 @pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
 def test_a_file_has_the_permissions_that_the_umask_leaves(tmp_path):
     before = os.umask(0o022)

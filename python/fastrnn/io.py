@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,9 @@ from fastrnn._typing import Array
 
 __all__ = ["load_arrays", "save_arrays"]
 
+# By the names of NumPy's types, and of those that ml_dtypes adds.
+_TYPES = re.compile(r"bool|u?int(8|16|32|64)|b?float(16|32|64)|float8_\w+|complex64")
+
 
 def save_arrays(
     path: str | os.PathLike[str],
@@ -24,21 +28,27 @@ def save_arrays(
     """Write ``arrays`` and ``metadata`` to ``path``, whole or not at all.
 
     The file is written under a temporary name beside ``path``, flushed to the disk and renamed. Of
-    several processes or threads that write to one place, one's file is there in the end.
+    several processes or threads that write to one place, one's file is there in the end. Where
+    ``path`` is a symbolic link, what it leads to is replaced.
 
     Raises
     ------
+    TypeError, ValueError
+        If a name is no string or ``"__metadata__"``, or an array is of a type that such a file
+        cannot hold.
     OSError
         If it cannot be written; what was at ``path`` is there still.
     """
     from safetensors.numpy import save
 
     data = save(
-        {name: np.asarray(array, order="C") for name, array in arrays.items()},
+        {name: _savable(name, array) for name, array in arrays.items()},
         None if metadata is None else dict(metadata),
     )
     data = _ordered(data)
     path = Path(path)
+    if path.is_symlink():  # the link itself would be replaced by a file
+        path = Path(os.path.realpath(path))
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path}: there is no folder {path.parent}")
     if path.is_dir():
@@ -53,6 +63,21 @@ def save_arrays(
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _savable(name: Any, value: Any) -> Array:
+    """Check an array's name and type, and return it in C order."""
+    if not isinstance(name, str):
+        raise TypeError(f"arrays: expected strings as names, got {name!r}")
+    if name == "__metadata__":
+        raise ValueError(f"arrays: {name!r} cannot be an array's name, the format has it itself")
+    array = np.asarray(value, order="C")
+    if not _TYPES.fullmatch(array.dtype.name):
+        raise TypeError(
+            f"arrays[{name!r}]: expected numbers of a type that safetensors files have, such as "
+            f"float32, got {array.dtype}"
+        )
+    return array
 
 
 def _ordered(data: bytes) -> bytes:
