@@ -382,6 +382,28 @@ def test_dropout_takes_the_share_that_it_says_and_scales_the_rest():
     assert abs(kept.double().mean() - (1 - p)) < 5e-3
 
 
+@pytest.mark.parametrize("sizes", [(0, H), (I, 0), (0, 0)])
+@pytest.mark.parametrize("name", CELLS)
+def test_cells_without_input_or_state_are_left_to_torch_nn(name, sizes):
+    theirs, ours = pair(name, *sizes)
+    x = torch.randn(B, sizes[0])
+    with always_fastrnn():
+        assert explain(ours, x).reason.startswith("a size is 0 (input_size=")
+        outputs = [[o.detach() for o in tensors_of(module(x))] for module in (theirs, ours)]
+    assert all(map(torch.equal, *outputs))
+
+
 def test_dropout_of_everything_leaves_the_upper_layer_its_biases():
     theirs, ours = pair("LSTM", I, H, num_layers=2, dropout=1.0, dtype=torch.float64)
     assert_same_answers(theirs, ours, torch.randn(T, B, I, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("dropout", [-0.5, 1.5, float("nan")])
+@pytest.mark.parametrize("name", SEQUENCES)
+def test_a_dropout_that_is_no_probability_is_left_to_torch_nn(name, dropout):
+    x = torch.randn(T, B, I)
+    for module in pair(name, I, H, num_layers=2):
+        module.dropout = dropout  # the constructor would refuse it
+        with pytest.raises(RuntimeError, match="dropout probability has to be between 0 and 1"):
+            module(x)
+    assert explain(module, x) == ("torch.nn", f"dropout={dropout} is not in [0, 1]")

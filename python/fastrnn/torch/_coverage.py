@@ -64,6 +64,8 @@ def sequence_call(module: Any, input: Any, hx: Any) -> Call | str:
     """
     if module.proj_size > 0:
         return "proj_size is not covered"
+    if not 0 <= module.dropout <= 1:
+        return f"dropout={module.dropout} is not in [0, 1]"
     packed = isinstance(input, PackedSequence)
     x = input.data if packed else input
     weights = _parameters(module, module._flat_weights_names)
@@ -123,6 +125,8 @@ def cell_call(module: Any, input: Any, hx: Any) -> Call | str:
         return reason
     if not _have_shapes(weights, module):
         return _SHAPES
+    if 0 in (module.input_size, module.hidden_size):
+        return f"a size is 0 (input_size={module.input_size}, hidden_size={module.hidden_size})"
     if input.dim() not in (1, 2):
         return f"the input has {input.dim()} dimensions"
     if input.shape[-1] != module.input_size:
