@@ -127,6 +127,13 @@ def test_words_may_come_from_a_function():
 
 
 @pytest.mark.parametrize("mode", ["binary", "count", "freq", "tfidf"])
+def test_a_matrix_of_no_words_but_the_0_is_zeros_as_in_keras(mode):
+    tokenizer = Tokenizer(num_words=1)
+    tokenizer.fit_on_texts(["a b", "b"])
+    assert tokenizer.texts_to_matrix(["a b", "b", ""], mode).tolist() == [[0.0]] * 3
+
+
+@pytest.mark.parametrize("mode", ["binary", "count", "freq", "tfidf"])
 def test_a_matrix_has_a_row_for_each_text_and_a_column_for_each_word(mode):
     tokenizer = Tokenizer(num_words=5)
     tokenizer.fit_on_texts(TEXTS)

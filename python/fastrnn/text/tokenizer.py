@@ -185,9 +185,9 @@ class Tokenizer:
         count) * log(1 + texts / (1 + texts with the word)) ("tfidf").
         """
         _check.choice("mode", mode, ("binary", "count", "tfidf", "freq"))
-        columns = self.num_words or len(self.word_index) + 1
-        if columns == 1:
+        if not self.num_words and not self.word_index:
             raise ValueError("num_words: expected it to be given, or words: call fit_on_texts()")
+        columns = self.num_words or len(self.word_index) + 1
         if mode == "tfidf" and not self.document_count:
             raise ValueError("mode: 'tfidf' needs texts: call fit_on_texts() first")
         docs = np.array([self.index_docs.get(i, 0) for i in range(columns)])
