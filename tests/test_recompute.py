@@ -200,6 +200,11 @@ def test_a_limit_may_be_text(text, bytes_):
             ValueError,
             'memory_limit: expected bytes.*"512MB".*apples',
         ),
+        (
+            dict(memory_limit="9" * 400 + "TB"),
+            ValueError,
+            'memory_limit: expected bytes.*"512MB".*9TB',
+        ),
         (dict(memory_limit=-1), ValueError, "memory_limit: expected 0 or more, got -1"),
         (dict(memory_limit=1.5), TypeError, "memory_limit: expected bytes"),
     ],

@@ -237,6 +237,14 @@ def test_wrong_arguments_are_named_and_leave_the_object_usable(act, error, name)
     assert_equal_bits(rnn(p.x, state_of(case)), run_forward(case))
 
 
+@pytest.mark.parametrize(
+    ("x", "kind"), [([[0.0, 0.0]], "list"), (None, "NoneType"), (3.0, "float")]
+)
+def test_a_step_of_what_is_no_array_says_what_came(x, kind):
+    with pytest.raises(TypeError, match=f"^x: expected a NumPy array, got {kind}$"):
+        prepared(Case("lstm")).step(x)
+
+
 @pytest.mark.parametrize("state", [3, "hc", (), [np.zeros((1, 4, 7))], np.zeros((1, 4, 7)), (3, 3)])
 def test_what_is_no_pair_of_states_is_named(state):
     with pytest.raises(TypeError, match=r"^state: expected a pair|^h0: expected a NumPy array"):

@@ -214,6 +214,8 @@ def test_the_rows_of_continuous_batches_can_be_trained_as_whole_sequences(tmp_pa
         (dict(x=len, shape=(300, 4, 3)), ValueError, r"shape: expected .*, got \(300, 4, 3\)"),
         (dict(x=len, shape=(0, 4)), ValueError, "shape: expected T >= 1"),
         (dict(x=len, shape=(300, -1)), ValueError, "B >= 0"),
+        (dict(x=len, shape=(10**25, 2)), ValueError, r"shape: expected at most \d+ .*\(1000"),
+        (dict(x=len, shape=(2**62, 2**62)), ValueError, "shape: expected at most"),
         (dict(shape=(5, 4)), ValueError, "shape: expected None where x is an array"),
         (dict(segment_steps=0), ValueError, "segment_steps: expected 1 or more"),
         (dict(segment_steps=5, memory_limit=5), ValueError, "memory_limit: expected None beside"),
@@ -260,6 +262,9 @@ def test_what_functions_return_is_checked():
         gru(lambda a, b: p.x[:9])
     with pytest.raises(TypeError, match="x: expected float32, got float64"):
         gru(lambda a, b: p.x[a:b].astype(float))
+    rows = F.Rows(p.x[0], np.zeros((102, 10), np.int64))
+    with pytest.raises(TypeError, match=r"x: expected an array for the steps 0 .. 101, got Rows"):
+        F.gru_segments(lambda a, b: rows, p.weights, shape=(300, 10), segment_steps=102).forward()
     with pytest.raises(ValueError, match=r"doutput: .*\(96, 10, 7\) for the steps 204 .. 299"):
         gru(lambda a, b: p.x[a:b], lambda a, b, output: output[:-1])
     with pytest.raises(ValueError, match=r"doutput: expected shape \(300, 10, 7\), got \(1,"):

@@ -5,6 +5,7 @@ What is not kept is computed again, to the same bits; docs/memory.md says what e
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Callable
@@ -76,9 +77,10 @@ def parse_bytes(name: str, value: Any) -> int:
     """Return a number of bytes given as an int or as text such as "512MB" or "2 GiB"."""
     if isinstance(value, str):
         match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?I?B)\s*", value.upper())
-        if not match:
+        size = float(match[1]) * _UNITS[match[2]] if match else math.inf
+        if math.isinf(size):
             raise ValueError(f'{name}: expected bytes, such as 2**30 or "512MB", got {value!r}')
-        return int(float(match[1]) * _UNITS[match[2]])
+        return int(size)
     if isinstance(value, bool | np.bool_) or not hasattr(value, "__index__"):
         raise TypeError(f'{name}: expected bytes, such as 2**30 or "512MB", got {value!r}')
     number: int = value.__index__()

@@ -28,6 +28,8 @@ Gradient = Callable[[int, int, Array], Array | None]
 Consume = Callable[[int, Array], object]
 """(start, array): takes some steps of an array, the first of which is ``start``."""
 
+_MOST = 2**63 - 1  # what the core counts in
+
 CHUNKS = 8
 """Chunks of 1,024 tokens in a segment, unless memory is short: packing the weights anew for each
 segment then takes a hundredth of its time."""
@@ -382,6 +384,8 @@ def _function_shape(shape: Any) -> tuple[int, int]:
         ) from None
     if steps < 1 or batch < 0:
         raise ValueError(f"shape: expected T >= 1 and B >= 0, got {shape!r}")
+    if steps * max(1, batch) > _MOST:
+        raise ValueError(f"shape: expected at most {_MOST} steps in all, T * B, got {shape!r}")
     return steps, batch
 
 
@@ -390,6 +394,8 @@ def _owned(read: Read) -> Read:
 
     def copy(start: int, stop: int) -> Any:
         part = read(start, stop)
+        if isinstance(part, Rows):  # they have one table for all calls, a function might not
+            raise TypeError(f"x: expected an array for the steps {start} .. {stop - 1}, got Rows")
         return part.copy() if isinstance(part, np.ndarray) else part
 
     return copy

@@ -169,8 +169,9 @@ class Recurrent:
         h: Array
         try:
             h = step(x)
-        except ValueError:
-            # The core reads x in place; another layout of the last axis is copied first.
+        except (TypeError, ValueError):
+            # The core reads x in place; another layout of the last axis is copied first. Of what is
+            # no array it does not say what came.
             array = _stack.typed("x", x, self._stack.dtype)
             readable = _stack.readable(array)
             if readable is array:
