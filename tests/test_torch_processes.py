@@ -87,6 +87,56 @@ def test_the_sentiment_example_learns_however_it_is_started(tmp_path, number):
     assert "test accuracy 1.0000" in lines[-1]
 
 
+GOOD = "text,label\na good film,1\na bad film,0\n"
+
+
+@needs_distributed
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.csv", b"review,label\nfine,1\n", r"expected columns text and label, got \['review', "),
+        ("a.csv", b"", r"expected columns text and label, got \[\]"),
+        ("a.csv", b"text,label\nfine,1\nbad,maybe\n", "line 3: expected a label .* got 'maybe'"),
+        ("a.csv", b"text,label\nfine,nan\n", "line 2: expected a label of 0 or 1, got 'nan'"),
+        ("a.csv", b"text,label\nfine,2\n", "line 2: expected a label of 0 or 1, got '2'"),
+        ("a.csv", b"text,label\nfine\n", "line 2: expected a label of 0 or 1, got None"),
+        ("a.csv", b"text,label\n", "expected at least one review that has words, got none"),
+        ("a.csv", b"text,label\n...,1\n", "expected at least one review that has words"),
+        ("a.csv", b"text,label\n\xff,1\n", "'utf-8' codec"),
+        ("a.csv.gz", GOOD.encode(), "Not a gzipped file"),
+        ("a.csv.gz", gzip.compress(GOOD.encode(), mtime=0)[:-9], "ended before"),
+        ("a.csv.xz", GOOD.encode(), "format not supported"),
+    ],
+)
+@pytest.mark.parametrize("bad", ["train", "test"])
+def test_a_file_without_reviews_is_named_in_one_line(tmp_path, name, content, words, bad):
+    good, wrong = tmp_path / "good.csv", tmp_path / name
+    good.write_text(GOOD)
+    wrong.write_bytes(content)
+    result = sentiment(*((wrong, good) if bad == "train" else (good, wrong)))
+    assert result.exit_code == 1
+    *_, line = result.output.splitlines()
+    assert re.match(rf"Error: {re.escape(str(wrong))}: .*{words}", line)
+
+
+@needs_distributed
+@pytest.mark.parametrize("option", ["--epochs", "--batch-size", "--words", "--maxlen"])
+def test_an_option_of_the_example_is_at_least_1(tmp_path, option):
+    (tmp_path / "good.csv").write_text(GOOD)
+    result = sentiment(tmp_path / "good.csv", tmp_path / "good.csv", option, 0)
+    assert result.exit_code == 2
+    assert f"'{option}': 0 is not in the range x>=1" in result.output
+
+
+def sentiment(*arguments):
+    """Call the example's command in this process."""
+    from click.testing import CliRunner
+
+    from fastrnn.torch.sentiment import main
+
+    return CliRunner().invoke(main, list(map(str, arguments)))
+
+
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_workers_of_a_data_loader_give_the_same_bits_on_one_thread(method):
     code = f"import sys; sys.path.insert(0, {str(TESTS)!r}); import torch_loader as t"

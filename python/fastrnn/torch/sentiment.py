@@ -21,6 +21,7 @@ import lzma
 import os
 import re
 import time
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,6 +37,10 @@ from torch.utils.data import DataLoader, DistributedSampler
 import fastrnn.torch
 
 Review = tuple[Tensor, float]  # word ids [T], label
+
+COUNT = click.IntRange(min=1)
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+UNREADABLE = EOFError, OSError, ValueError, csv.Error, lzma.LZMAError, zlib.error
 
 
 class Classifier(nn.Module):
@@ -56,12 +61,16 @@ class Classifier(nn.Module):
 
 
 @click.command()
-@click.argument("train", type=click.Path(exists=True, path_type=Path))
-@click.argument("test", type=click.Path(exists=True, path_type=Path))
-@click.option("--epochs", default=2, show_default=True)
-@click.option("--batch-size", default=32, show_default=True, help="Of each process.")
-@click.option("--words", default=10_000, show_default=True, help="The most frequent ones.")
-@click.option("--maxlen", default=200, show_default=True, help="Words read of a review's end.")
+@click.argument("train", type=FILE)
+@click.argument("test", type=FILE)
+@click.option("--epochs", type=COUNT, default=2, show_default=True)
+@click.option("--batch-size", type=COUNT, default=32, show_default=True, help="Of each process.")
+@click.option(
+    "--words", type=COUNT, default=10_000, show_default=True, help="The most frequent ones."
+)
+@click.option(
+    "--maxlen", type=COUNT, default=200, show_default=True, help="Words read of a review's end."
+)
 @click.option("--plain", is_flag=True, help="Leave the LSTM to torch.nn, to compare.")
 def main(
     train: Path, test: Path, epochs: int, batch_size: int, words: int, maxlen: int, plain: bool
@@ -89,7 +98,7 @@ def train_and_evaluate(
     """Train one process's part, and print what the first process finds."""
     first = distributed.get_rank() == 0
     vocabulary = most_frequent(train, words)
-    data = [list(read(path, vocabulary, maxlen)) for path in (train, test)]
+    data = [read(path, vocabulary, maxlen) for path in (train, test)]
     torch.manual_seed(0)
     model = Classifier(words)
     if not plain:
@@ -156,10 +165,27 @@ def collate(reviews: list[Review]) -> tuple[PackedSequence, Tensor]:
 def rows(path: Path) -> Iterator[tuple[list[str], float]]:
     """Yield the words and the label of every review of a CSV file."""
     opener: Any = {".gz": gzip.open, ".xz": lzma.open}.get(path.suffix, open)
-    with opener(path, "rt", encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            text = row["text"].lower().replace("<br />", " ")
-            yield re.findall(r"[a-z0-9']+", text), float(row["label"])
+    try:
+        with opener(path, "rt", encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            if not {"text", "label"} <= set(reader.fieldnames or []):
+                raise ValueError(f"expected columns text and label, got {reader.fieldnames or []}")
+            for row in reader:
+                text = (row["text"] or "").lower().replace("<br />", " ")
+                yield re.findall(r"[a-z0-9']+", text), number(row["label"], reader.line_num)
+    except UNREADABLE as error:
+        raise click.ClickException(f"{path}: {error}") from error
+
+
+def number(label: str | None, line: int) -> float:
+    """Return 0.0 or 1.0."""
+    try:
+        found = float(label or "")
+    except ValueError:
+        found = -1.0
+    if found not in (0.0, 1.0):
+        raise ValueError(f"line {line}: expected a label of 0 or 1, got {label!r}")
+    return found
 
 
 def most_frequent(path: Path, words: int) -> dict[str, int]:
@@ -168,11 +194,16 @@ def most_frequent(path: Path, words: int) -> dict[str, int]:
     return {word: i for i, (word, _) in enumerate(counts.most_common(words - 1), start=1)}
 
 
-def read(path: Path, vocabulary: dict[str, int], maxlen: int) -> Iterator[Review]:
-    """Yield the word ids and the label of every review that has words."""
-    for words, label in rows(path):
-        if words:
-            yield torch.tensor([vocabulary.get(word, 0) for word in words[-maxlen:]]), label
+def read(path: Path, vocabulary: dict[str, int], maxlen: int) -> list[Review]:
+    """Return the word ids and the label of every review that has words."""
+    reviews = [
+        (torch.tensor([vocabulary.get(word, 0) for word in words[-maxlen:]]), label)
+        for words, label in rows(path)
+        if words
+    ]
+    if not reviews:
+        raise click.ClickException(f"{path}: expected at least one review that has words, got none")
+    return reviews
 
 
 if __name__ == "__main__":
