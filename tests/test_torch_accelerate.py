@@ -215,6 +215,27 @@ def test_explain_names_the_path_and_the_reason():
         assert explain(layer, *changed) == ("torch.nn", reason)
 
 
+@pytest.mark.parametrize("name", ["LSTM", "LSTMCell"])
+def test_explain_changes_nothing_that_parametrizations_hold_or_draw(name):
+    class Noisy(nn.Module):
+        def forward(self, weight):
+            return weight + torch.randn(()) * 0.01
+
+    layer = getattr(fastrnn.torch, name)(3, 5)
+    weight, *_ = dict(layer.named_parameters())
+    nn.utils.parametrizations.spectral_norm(layer, weight)
+    nn.utils.parametrize.register_parametrization(layer, weight, Noisy())
+    layer.parametrizations[weight][1].eval()
+    state = {name: tensor.clone() for name, tensor in layer.state_dict().items()}
+    drawn, modes = torch.get_rng_state(), [module.training for module in layer.modules()]
+    explain(layer, torch.zeros(2, 3) if name == "LSTMCell" else torch.zeros(4, 2, 3))
+    assert all(torch.equal(tensor, state[name]) for name, tensor in layer.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), drawn)
+    assert [module.training for module in layer.modules()] == modes
+    layer(torch.zeros(2, 3) if name == "LSTMCell" else torch.zeros(4, 2, 3))
+    assert not torch.equal(torch.get_rng_state(), drawn)
+
+
 def test_explain_points_from_torch_nns_modules_to_accelerate():
     answer = explain(nn.GRU(3, 5), torch.zeros(4, 2, 3))
     assert answer.path == "torch.nn"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
-from torch.nn.utils.parametrize import type_before_parametrizations
+from torch.nn.utils.parametrize import is_parametrized, type_before_parametrizations
 
 from fastrnn import _memory
 from fastrnn._memory import MemoryLimit
@@ -172,7 +173,8 @@ def explain(module: nn.Module, input: Any, hx: Any = None) -> Explanation:
     if "forward" in vars(module):
         return Explanation("unknown", _REPLACED)
     prepare = sequence_call if isinstance(module, _SEQUENCES) else cell_call
-    call = prepare(module, input, hx)
+    with _quiet_parametrizations(module):
+        call = prepare(module, input, hx)
     if isinstance(call, str):
         return Explanation("torch.nn", call)
     wrong = mismatch(module, call)
@@ -185,6 +187,23 @@ def explain(module: nn.Module, input: Any, hx: Any = None) -> Explanation:
         if mode not in _memory.MODES and module.recomputed is not None:
             reason += f', which took "{module.recomputed}" last'
     return Explanation("fastrnn", reason)
+
+
+@contextmanager
+def _quiet_parametrizations(module: nn.Module) -> Iterator[None]:
+    """Let a look at the parameters change neither what parametrizations hold nor random numbers."""
+    if not is_parametrized(module):
+        yield
+        return
+    modes = [(each, each.training) for each in module.parametrizations.modules()]  # type: ignore[union-attr, operator]
+    with torch.random.fork_rng(devices=[]):
+        try:
+            for each, _ in modes:
+                each.training = False
+            yield
+        finally:
+            for each, training in modes:
+                each.training = training
 
 
 def _modules_of(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
