@@ -57,6 +57,11 @@ def stacked(cell, **changes):
     )
 
 
+# With these sizes `stacked` is worth a team in every cell: a member needs 5e5 floating-point
+# operations (cpp/parallel/team.cpp), and less is done by one thread whatever was asked for.
+WORTH_A_TEAM = {"B": 8, "H": 70}
+
+
 @dataclass(frozen=True)
 class Problem:
     """The arrays of a case, time-major; c0, dc and dcells are None for a cell without c."""
