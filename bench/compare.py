@@ -5,7 +5,8 @@ python bench/compare.py OLD.json NEW.json [--repeat OLD_AGAIN.json]
 A row has changed where the 99% bootstrap interval of the change leaves out zero and the change is
 above the floor. The floor is --floor, or the row's difference between OLD and a second run of the
 same build (--repeat), if larger: runs differ by more than their samples tell (placement in memory,
-neighbours on the host). Exit status 1: a row is worse.
+neighbours on the host). Of rows that hold fastrnn against itself (``call``, ``padding``, ``cost``,
+``self``) the first side is compared. Exit status 1: a row is worse.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from peers import DEFAULT
 from suites import Row
 from suites.memory import LEAST_BYTES
 from targets import geometric_mean
@@ -32,19 +34,15 @@ def main() -> int:
     options = parse()
     old, new = load(options.old), load(options.new)
     repeat = rows_by_key(load(options.repeat)) if options.repeat else {}
-    by_peak = options.by == "peak"
-    if options.by == "auto":
-        by_peak = versions(old) != versions(new)
-    print(
-        "speed against the "
-        + ("FMA probe beside each pair" if by_peak else "peer in the same pair")
-    )
+    changed = other_versions(old, new) if options.by == "auto" else set()
+    print("speed against " + yardstick(options.by, changed))
     warn(old, new)
     old_rows, new_rows = rows_by_key(old), rows_by_key(new)
     verdicts: dict[str, list[float]] = {"better": [], "same": [], "worse": [], "unsure": []}
     for key, row in new_rows.items():
         if key not in old_rows:
             continue
+        by_peak = options.by == "peak" or not library(row) or library(row) in changed
         before, after = samples(old_rows[key], key, by_peak), samples(row, key, by_peak)
         change = float(np.median(after) - np.median(before))
         low, high = interval(before, after)
@@ -76,6 +74,14 @@ def main() -> int:
         if missing:
             print(f"{len(missing)} rows are not in {name}")
     return 1 if verdicts["worse"] else 0
+
+
+def yardstick(by: str, changed: set[str]) -> str:
+    """What ``main`` holds speed against, in words."""
+    if by == "peak":
+        return "the FMA probe beside each pair"
+    own = ", ".join(["fastrnn itself", *sorted(changed)])
+    return f"the peer in the same pair; where that is {own}: the FMA probe beside it"
 
 
 def samples(row: Row, key: Key, by_peak: bool) -> Samples:
@@ -121,7 +127,26 @@ def warn(old: dict[str, Any], new: dict[str, Any]) -> None:
 
 
 def versions(document: dict[str, Any]) -> dict[str, str]:
-    return {name: peer["version"] for name, peer in document["peers"].items() if name != "self"}
+    """Of the libraries that rows are measured against; NumPy is the suite ``gemm``'s."""
+    found = {name: peer["version"] for name, peer in document["peers"].items() if name != "self"}
+    if any(library(row) == "numpy" for row in document["rows"]):
+        found["numpy"] = document["machine"]["packages"]["numpy"]
+    return found
+
+
+def other_versions(old: dict[str, Any], new: dict[str, Any]) -> set[str]:
+    """The libraries of both runs that are not the same then and now."""
+    then, now = versions(old), versions(new)
+    return {name for name in then.keys() & now.keys() if then[name] != now[name]}
+
+
+def library(row: Row) -> str:
+    """Whose code the peer of a row is: "torch" of "torch packed"; "" where it is fastrnn itself.
+
+    Of two sides that a change of fastrnn may make slower, neither tells what it did to the other.
+    """
+    first = str(row["peer"]).partition(" ")[0]
+    return first if first in (*DEFAULT, "numpy") else ""
 
 
 def rows_by_key(document: dict[str, Any]) -> dict[Key, Row]:
@@ -154,8 +179,8 @@ def parse() -> argparse.Namespace:
         "--by",
         choices=("auto", "peer", "peak"),
         default="auto",
-        help="what speed is held against: the peer, or the FMA probe beside it "
-        "(auto: the peer where its version is the same)",
+        help="what speed is held against: the peer, or the FMA probe beside it (auto: the peer "
+        "where its version is the same); where the peer is fastrnn, the probe in any case",
     )
     return parser.parse_args()
 

@@ -53,20 +53,29 @@ class Footprints:
         """
         if not Path("/proc/self/clear_refs").exists():
             raise UnavailableError("memory needs Linux's /proc/self/clear_refs")
-        process = self._processes.get(side) or self._start(side)
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write(json.dumps({"work": asdict(work), "runner": runner}) + "\n")
-        process.stdin.flush()
-        answer = process.stdout.readline()
-        if not answer:
-            raise UnavailableError(f"{side}'s measuring process ended with {process.wait()}")
-        found = json.loads(answer)
+        found = json.loads(self._ask(side, json.dumps({"work": asdict(work), "runner": runner})))
         if found is None:
             return None
         if "error" in found:
             raise UnavailableError(found["error"])
         return found["name"], found["bytes"]
+
+    def _ask(self, side: str, job: str) -> str:
+        """The line that answers this one."""
+        process = self._processes.get(side) or self._start(side)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            process.stdin.write(job + "\n")
+            process.stdin.flush()
+            answer = process.stdout.readline()
+        except BrokenPipeError:
+            answer = ""
+        if not answer:  # it is dead: the next job starts another
+            del self._processes[side]
+            process.communicate()
+            raise UnavailableError(f"{side}'s measuring process ended with {process.returncode}")
+        return answer
 
     def _start(self, side: str) -> subprocess.Popen[str]:
         # Python 3.12 warns of a fork beside BLAS's idle threads; the libraries see to theirs.

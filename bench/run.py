@@ -81,16 +81,16 @@ def main() -> int:
     }
     introduce(document, options.peers)
     start = machine.Ticks.now()
-    failed = False
-    with bench.footprints:
-        try:
+    failed = True
+    try:
+        with bench.footprints:
             failed = run(document, chosen_cases(suites, options, context), bench, options.quick)
-        except KeyboardInterrupt:
-            print("\ninterrupted: what was measured so far is kept")
-            failed = True
-    finish(document, bench, machine.Elsewhere.between(start, machine.Ticks.now()))
-    conclude(document, options.out)
-    return 1 if failed else 0
+    except KeyboardInterrupt:
+        print("\ninterrupted: what was measured so far is kept")
+    finally:  # whatever ends the run, its rows are kept
+        finish(document, bench, machine.Elsewhere.between(start, machine.Ticks.now()))
+        conclude(document, options.out)
+    return 1 if failed or not document["rows"] else 0
 
 
 def chosen_cases(
@@ -108,7 +108,7 @@ def chosen_cases(
 def run(
     document: dict[str, Any], todo: list[tuple[Suite, Case, str]], bench: Bench, quick: bool
 ) -> bool:
-    """Measure every case; True where values disagreed."""
+    """Measure every case; True where one failed: values disagreed, or a side raised."""
     failed = False
     end = time.monotonic() + QUICK_SECONDS if quick else float("inf")
     shown = None
@@ -129,12 +129,18 @@ def run(
                     row: Row = {"suite": suite.name, "view": suite.view, **found}
                     document["rows"].append(row)
                     bar.write(view.line(row))
-            except (ImportError, UnavailableError, DisagreementError) as error:
-                failed = failed or isinstance(error, DisagreementError)
-                document["skipped"].append({"case": name, "why": str(error)})
-                bar.write(f"  skipped {name}: {error}")
+            except Exception as error:  # a peer may raise anything, and others have their turn yet
+                failed = failed or not isinstance(error, (ImportError, UnavailableError))
+                document["skipped"].append({"case": name, "why": why(error)})
+                bar.write(f"  skipped {name}: {why(error)}")
             bar.update()
     return failed
+
+
+def why(error: Exception) -> str:
+    """What the report says of a case that was skipped; of an unforeseen error its kind too."""
+    foreseen = isinstance(error, (ImportError, UnavailableError, DisagreementError))
+    return str(error) if foreseen else f"{type(error).__name__}: {error}"
 
 
 def introduce(document: dict[str, Any], wanted: list[str]) -> None:
@@ -174,6 +180,7 @@ def conclude(document: dict[str, Any], out: Path) -> None:
     if not document["rows"]:
         print("nothing was measured")
         return
+    report.write_json(document, out / "results.json")
     print(report.closing(document["rows"]))
     print(targets.report(targets.outcomes(document["rows"])))
     for peak in document["fma_peak"]:
@@ -186,7 +193,6 @@ def conclude(document: dict[str, Any], out: Path) -> None:
     warning = report.busy_message(document)
     if warning:
         print(warning)
-    report.write_json(document, out / "results.json")
     written = [out / "results.json"]
     try:
         plot.write_plot(document, out / "results.png")

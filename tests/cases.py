@@ -57,6 +57,11 @@ def stacked(cell, **changes):
     )
 
 
+# With these sizes `stacked` is worth a team in every cell: a member needs 5e5 floating-point
+# operations (cpp/parallel/team.cpp), and less is done by one thread whatever was asked for.
+WORTH_A_TEAM = {"B": 8, "H": 70}
+
+
 @dataclass(frozen=True)
 class Problem:
     """The arrays of a case, time-major; c0, dc and dcells are None for a cell without c."""
@@ -260,10 +265,11 @@ def named_arrays(answer):
 
 
 def assert_close(actual, expected, dtype):
-    """Every array that the core returned agrees with the reference's of that name."""
-    wanted = named_arrays(expected)
+    """The core returned the reference's arrays, and each agrees with the one of that name."""
+    actual, wanted = named_arrays(actual), named_arrays(expected)
+    assert actual.keys() == wanted.keys()
     relative = TOLERANCE[np.dtype(dtype)] * (5 if isinstance(expected, reference.Gradients) else 1)
-    for name, array in named_arrays(actual).items():
+    for name, array in actual.items():
         assert array.dtype == dtype, name
         assert array.shape == wanted[name].shape, name
         largest = np.abs(wanted[name]).max(initial=0)

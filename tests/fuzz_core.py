@@ -13,6 +13,7 @@ import numpy as np
 from fastrnn import _core
 
 T, B, INPUTS, H, LAYERS, DIRECTIONS = 3, 2, 4, 5, 2, 2
+NOT_MADE = {"Cache", "PackedWeights"}  # by their classes: functions return them
 
 
 def floats(*shape, dtype=np.float32):
@@ -27,11 +28,11 @@ def plan_arguments():
     ]  # fmt: skip
 
 
-def weights():
+def weights(directions=DIRECTIONS):
     arrays = []
     for layer in range(LAYERS):
-        for _ in range(DIRECTIONS):
-            columns = INPUTS if layer == 0 else DIRECTIONS * H
+        for _ in range(directions):
+            columns = INPUTS if layer == 0 else directions * H
             arrays += [floats(4 * H, columns), floats(4 * H, H), floats(4 * H), floats(4 * H)]
     return arrays
 
@@ -52,6 +53,56 @@ def recurrent(rows=None):
     return forward, [plan, cache, *head, *incoming, *results, rows is None, rows, None]
 
 
+def packed(directions):
+    """A plan of inference, and the weights packed for it."""
+    plan = _core.Plan("lstm", False, T, B, INPUTS, H, LAYERS, directions, None, 0.0, 0, False)
+    return plan, _core.pack_weights(plan, weights(directions))
+
+
+def stepper():
+    """One that carries a state."""
+    made = _core.Stepper(packed(1)[1])
+    made.step(floats(B, INPUTS))
+    return made
+
+
+def of_classes():
+    """The calls of `calls()` that make objects of the core, or are of one."""
+    (plan, stack), state = packed(DIRECTIONS), floats(LAYERS, B, H)
+    of_training = _core.Plan(*plan_arguments())
+    inference, (_, backward) = recurrent()[0], recurrent()
+    inference[0], inference[2], inference[8] = plan, stack, None
+    return {
+        "Plan": plan_arguments(),
+        "Plan.chunk_steps": [of_training],
+        "Plan.cache_nbytes": [of_training],
+        "pack_weights": [of_training, weights()],
+        "PackedWeights.nbytes": [stack],
+        "PackedWeights.isa": [stack],
+        "recurrent_forward packed": inference,
+        "Cache.nbytes": [backward[1]],
+        "Cache.row_sums_size": [backward[1], of_training, 4],
+        "Stepper": [packed(1)[1]],
+        "Stepper.step": [stepper(), floats(B, INPUTS)],
+        "Stepper.reset": [stepper(), state, state],
+        "Stepper.state": [stepper()],
+    }
+
+
+def of_runtime():
+    """The calls of `calls()` that ask for settings or change them."""
+    asked = ("compiler", "available_isas", "compiled_isas", "get_isa", "get_num_threads")
+    return {
+        **{name: [] for name in (*asked, "openmp_runtime", "get_awake_seconds")},
+        "set_isa": [_core.get_isa()],
+        "set_num_threads": [2],
+        "set_awake_seconds": [float("inf")],
+        "note_paces": [[1.0, 2.0]],
+        "fma_peak": [False, 2, 0.001],
+        "read_bandwidth": [5000, 2, 0.001],
+    }
+
+
 def calls():
     """Name, and perhaps a word more -> right arguments."""
     three = [floats(6), floats(2, 3), floats(1)]
@@ -60,16 +111,16 @@ def calls():
     forward, backward = recurrent()
     of_rows, of_rows_backward = recurrent(np.arange(T * B).reshape(T, B) % 4)
     return {
-        "Plan": plan_arguments(),
+        **of_classes(),
         "recurrent_forward": forward,
         "recurrent_backward": backward,
         "recurrent_forward rows": of_rows,
         "recurrent_backward rows": of_rows_backward,
-        "pack_weights": [_core.Plan(*plan_arguments()), weights()],
         "linear_forward": [floats(3, 4), floats(5, 4), floats(5), floats(3, 5)],
         "linear_backward": [
             floats(3, 4), floats(5, 4), floats(3, 5), floats(3, 4), floats(5, 4), floats(5),
         ],
+        "number_ids": [ids],
         "embedding_forward": [ids, floats(4, 2), floats(3, 2)],
         "embedding_backward": [ids, floats(3, 2), floats(4, 2)],
         "dropout": [floats(2, 3, 4), floats(2, 3, 4), 0.5, 7, 0, 0],
@@ -107,10 +158,47 @@ def calls():
         "rmsprop": [
             three, three, three, three, three, 0.1, 0.9, 0.9, 1e-7, 0.0, 1.0, "global_norm", 1.0,
         ],
+        "sgd rows": [
+            [floats(4, 2)], [(ids, floats(3, 2))], [floats(4, 2)], 0.1, 0.9, True, 0.0, 1.0,
+            "value", 1.0,
+        ],
         "global_norm": [three],
-        "set_isa": [_core.get_isa()],
-        "set_num_threads": [2],
+        **of_runtime(),
     }  # fmt: skip
+
+
+def public():
+    """The names in `calls()` of all that the core offers."""
+    names = {name for name in vars(_core) if not name.startswith("_")}
+    classes = {name for name in names if isinstance(getattr(_core, name), type)}
+    members = {
+        f"{owner}.{name}"
+        for owner in classes
+        for name in vars(getattr(_core, owner))
+        if not name.startswith("_")
+    }
+    return names - NOT_MADE | members
+
+
+def function_of(name):
+    """What `calls()` calls by this name; of a class's members it takes the object first."""
+    owner, _, member = name.split()[0].rpartition(".")
+    if owner:
+        return lambda made, *given: of_object(getattr(made, member), *given)
+    function = getattr(_core, member)
+    if member in ("fma_peak", "read_bandwidth"):
+        return lambda double, threads, seconds: function(double, threads, brief(seconds))
+    return function
+
+
+def of_object(member, *given):
+    return member(*given) if callable(member) else member
+
+
+def brief(seconds):
+    """A long time is right, but nobody waits for it."""
+    number = isinstance(seconds, (int, float))
+    return seconds if not number or seconds <= 0.001 else 0.001
 
 
 def cache_of_another_plan():
@@ -156,6 +244,10 @@ def wrong_values():
         _core.Plan("lstm", False, 50, 40, 30, 60, LAYERS, DIRECTIONS, None, 0.0, 0, True),
         _core.Plan("gru", False, T, B, INPUTS, H, LAYERS, DIRECTIONS, None, 0.0, 0, True),
         cache_of_another_plan(),
+        *((np.array([0, n]), floats(2, 2)) for n in (4, -1, 2**40)),  # rows of a table of 4
+        packed(1)[1],
+        packed(DIRECTIONS)[1],
+        stepper(),
     ]
 
 
@@ -167,7 +259,7 @@ def replacements(arguments, wrong, chosen):
             inner = list(arguments[place])
             inner[chosen.randrange(len(inner))] = value
             yield [*arguments[:place], inner, *arguments[place + 1 :]], (place, "inside", value)
-    for _ in range(100):
+    for _ in range(100 if arguments else 0):
         two = chosen.sample(range(len(arguments)), k=min(2, len(arguments)))
         changed = list(arguments)
         for place in two:
@@ -179,8 +271,10 @@ def main():
     faulthandler.enable()
     _core.set_awake_seconds(float("inf"))  # small teams, too, are teams
     chosen, wrong, raised, count = random.Random(0), wrong_values(), 0, 0
-    for name, right in calls().items():
-        function = getattr(_core, name.split()[0])
+    right_calls = calls()
+    assert {name.split()[0] for name in right_calls} == public()
+    for name, right in right_calls.items():
+        function = function_of(name)
         function(*right)
         for arguments, change in replacements(right, wrong, chosen):
             print(name, repr(change)[:200].replace("\n", " "), flush=True)
@@ -190,6 +284,7 @@ def main():
                 raised += 1
             count += 1
         _core.set_num_threads(2)
+        _core.set_awake_seconds(float("inf"))
     assert raised > 0.8 * count
     print("survived", count)
 

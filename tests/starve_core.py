@@ -1,11 +1,15 @@
 """Lets every allocation of some calls of the core fail, one after the other.
 
-Run in a process of its own, with failing_new.cpp preloaded (test_out_of_memory.py): each time the
-caller must get a MemoryError, and the next call its result.
+Run in a process of its own, with failing_memory.cpp preloaded (test_out_of_memory.py): each time
+the caller must get a MemoryError, and the next call its result. Where workspaces fail each try is a
+fork's: blocks that an earlier call gave back would spare it their allocation.
 """
 
 import ctypes
 import faulthandler
+import os
+import pickle
+import traceback
 
 import numpy as np
 
@@ -13,7 +17,6 @@ import fastrnn
 from fastrnn import _core, functional
 
 shim = ctypes.CDLL(None)
-shim.new_calls_left.restype = ctypes.c_long
 
 
 def floats(*shape):
@@ -65,6 +68,11 @@ def adam():
     return values
 
 
+def packing():
+    layer = fastrnn.Recurrent("gru", weights(3, 100, 200))
+    return [layer(floats(4, 3, 100))[0]]
+
+
 def steps(stream):
     stream.reset()
     return [stream.step(floats(2, 300)).copy() for _ in range(2)]
@@ -83,22 +91,77 @@ def other_batch(stream):
     return state
 
 
-def starve(name, call):
-    expected = call()
-    call()
-    n = left = 0
-    while left == 0:  # until it makes fewer than n
-        n += 1
-        shim.fail_new_in(n)
+def in_child(function, *arguments):
+    """What it returns in a fork of this process."""
+    source, sink = os.pipe()
+    child = os.fork()
+    if child == 0:
+        status = 1
         try:
-            result = call()
-        except MemoryError:
-            result = None
-        left = shim.new_calls_left()
-        shim.fail_new_in(0)
-        for got, want in zip(call() if result is None else result, expected, strict=True):
-            np.testing.assert_array_equal(got, want)
-    print(name, n)
+            with open(sink, "wb") as pipe:
+                pickle.dump(function(*arguments), pipe)
+            status = 0
+        finally:
+            if status:
+                traceback.print_exc()
+            os._exit(status)
+    os.close(sink)
+    with open(source, "rb") as pipe:
+        answer = pipe.read()
+    assert os.waitpid(child, 0)[1] == 0
+    return pickle.loads(answer)
+
+
+def fail_once(kind, n, call, expected):
+    """Whether the call ended with a MemoryError, and whether it made n allocations of the kind."""
+    fail_in, left = getattr(shim, f"fail_{kind}_in"), getattr(shim, f"{kind}_calls_left")
+    left.restype = ctypes.c_long
+    fail_in(ctypes.c_long(n))
+    try:
+        result = call()
+    except MemoryError:
+        result = None
+    made = left() <= 0
+    fail_in(ctypes.c_long(0))
+    for got, want in zip(call() if result is None else result, expected, strict=True):
+        np.testing.assert_array_equal(got, want)
+    return result is None, made
+
+
+def errors_of(attempt):
+    """How many attempts ended with a MemoryError, with n from 1 until so many were not made.
+
+    Those of a team are many and alike: after the first 30 some are left out.
+    """
+    errors, n, made = 0, 1, True
+    while made:
+        ended, made = attempt(n)
+        errors += ended
+        n += 1 + n // 30 if _core.get_num_threads() > 1 else 1
+    return errors
+
+
+def starve(name, call, prepare=lambda: None, blocks=True):
+    """blocks: the call takes some from aligned_alloc."""
+
+    def expect():
+        prepare()
+        return call()
+
+    expected = in_child(expect)
+
+    def news():
+        prepare()
+        return errors_of(lambda n: fail_once("new", n, call, expected))
+
+    def block(n):
+        prepare()
+        return fail_once("aligned_alloc", n, call, expected)
+
+    of_new, of_blocks = in_child(news), errors_of(lambda n: in_child(block, n))
+    print(name, of_new, of_blocks)
+    assert of_new > 0
+    assert (of_blocks > 0) == blocks
 
 
 if __name__ == "__main__":
@@ -111,8 +174,9 @@ if __name__ == "__main__":
         starve("units", training("gru", 3, 4, 4, 300, 300))
         starve("bidirectional", training("rnn", 1, 30, 40, 64, 200, directions=2))
         starve("linear", linear)
-        starve("embedding", embedding)
-        starve("adam", adam)
+        starve("embedding", embedding, blocks=False)
+        starve("adam", adam, blocks=False)
+        starve("packing", packing)
         starve("steps", lambda: steps(stream))
-        starve("another batch", lambda: other_batch(stream))
+        starve("another batch", lambda: other_batch(stream), lambda: steps(stream))
     print("survived")

@@ -6,7 +6,6 @@ import os
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -15,8 +14,8 @@ import plot
 import plot_curves
 import report
 import views
-from bench_cases import Nobody, pair
-from measure import Measurement, Turn
+from bench_cases import Nobody, row, timed_row
+from measure import Turn
 from peers import Runner
 from suites import Context, memory, registry
 from suites.contention import Pair as BusyPair
@@ -27,11 +26,6 @@ BENCH = Path(compare.__file__).parent
 
 
 # ---- targets -------------------------------------------------------------------------------------
-
-
-def row(ratio=2.0, label="T1", peer="torch", **more):
-    base = {"suite": "layers", "view": "speed", "series": "lstm", "mode": "training"}
-    return {**base, "label": label, "peer": peer, "ratio": ratio, "threads": 2, **more}
 
 
 def outcome(rows, **target):
@@ -103,15 +97,6 @@ def test_no_two_cases_of_a_suite_have_one_name(quick):
 # ---- files ---------------------------------------------------------------------------------------
 
 
-def timed_row(seconds, noise=0.0):
-    drawn = np.random.default_rng(0).lognormal(0, noise, 15)
-    pairs = [pair(ours=seconds * factor, peer=2.0) for factor in drawn]
-    measured = Measurement(pairs).as_json()
-    shares = {"ours_us_per_step": 1.0, "peer_us_per_step": 2.0, "ours_share_of_peak": 0.5}
-    return {**row(), **measured, **shares, "peer_share_of_peak": 0.3, "dtype": "float32",
-            "ours": "functional"}  # fmt: skip
-
-
 def memory_row(mebibytes):
     sizes = {what: mebibytes << 20 for what in ("activations", "peak", "process")}
     found = memory.compare(sizes, sizes)
@@ -138,17 +123,20 @@ def torch_rows():
 
 def document(*rows):
     return {
-        "schema": report.SCHEMA, "machine": {"cpu": "one", "packages": {"fastrnn": "0"}},
-        "isa": "avx2", "compiler": "one", "peers": {"torch": {"version": "1"}}, "threads": 2,
+        "schema": report.SCHEMA, "isa": "avx2", "compiler": "one", "threads": 2,
+        "machine": {"cpu": "one", "packages": {"fastrnn": "0", "numpy": "1"}},
+        "peers": {"torch": {"version": "1"}},
         "started": "2026-01-01T00:00:00", "rows": list(rows),
         "busy": {"others_cpus": 0.0, "stolen_share": 0.0, "load_at_start": 0.0},
     }  # fmt: skip
 
 
-def verdict(tmp_path, monkeypatch, old, new):
-    for name, made in (("old", old), ("new", new)):
-        report.write_json(document(made), tmp_path / name)
-    monkeypatch.setattr(sys, "argv", ["compare", str(tmp_path / "old"), str(tmp_path / "new")])
+def verdict(tmp_path, monkeypatch, old, new, *options, **more):
+    """The exit status: 1 where a row is worse; `more` is said of the new run."""
+    for name, made in (("old", document(old)), ("new", {**document(new), **more})):
+        report.write_json(made, tmp_path / name)
+    paths = [str(tmp_path / name) for name in ("old", "new")]
+    monkeypatch.setattr(sys, "argv", ["compare", *paths, *options])
     return compare.main()
 
 
@@ -168,6 +156,37 @@ def verdict(tmp_path, monkeypatch, old, new):
 )
 def test_a_regression_is_told_from_noise(tmp_path, monkeypatch, old, new, expected):
     assert verdict(tmp_path, monkeypatch, old, new) == expected
+
+
+@pytest.mark.parametrize(
+    ("peer", "more"),
+    [
+        ("torch packed", {"peers": {"torch": {"version": "2"}}}),
+        ("numpy", {"machine": {"cpu": "one", "packages": {"numpy": "2"}}}),
+    ],
+)
+def test_another_version_of_the_peer_is_no_change_of_ours(tmp_path, monkeypatch, peer, more):
+    old, new = (timed_row(1.0, peer=peer, peer_seconds=seconds) for seconds in (2.0, 1.0))
+    assert verdict(tmp_path, monkeypatch, old, new) == 1  # a change within the same version
+    assert verdict(tmp_path, monkeypatch, old, new, **more) == 0
+    assert verdict(tmp_path, monkeypatch, old, timed_row(1.2, peer=peer), **more) == 1
+
+
+@pytest.mark.parametrize("peer", ["functional", "drop-in padded", "dense", "self"])
+def test_where_fastrnn_is_its_own_peer_our_side_alone_counts(tmp_path, monkeypatch, capsys, peer):
+    old = timed_row(1.0, peer=peer)
+    assert verdict(tmp_path, monkeypatch, old, timed_row(1.0, peer=peer, peer_seconds=4.0)) == 0
+    assert "1 rows: 0 better, 1 same" in capsys.readouterr().out
+    assert verdict(tmp_path, monkeypatch, old, timed_row(2.0, peer=peer, peer_seconds=4.0)) == 1
+
+
+def test_a_change_no_larger_than_that_of_a_repeated_run_is_none(tmp_path, monkeypatch):
+    again = tmp_path / "again"
+    report.write_json(document(timed_row(1.25, 0.01)), again)
+    old, new = timed_row(1.0, 0.01), timed_row(1.2, 0.01)
+    assert verdict(tmp_path, monkeypatch, old, new) == 1
+    assert verdict(tmp_path, monkeypatch, old, new, "--repeat", str(again)) == 0
+    assert verdict(tmp_path, monkeypatch, old, timed_row(1.4, 0.01), "--repeat", str(again)) == 1
 
 
 def test_what_is_written_is_read_again(tmp_path):
@@ -202,6 +221,12 @@ def test_every_kind_of_row_can_be_drawn(tmp_path):
     made = timed_row(1.0), memory_row(3), busy_row(2.0), *torch_rows()
     plot.write_plot(document(*made), tmp_path / "a.png")
     assert (tmp_path / "a.png").stat().st_size > os.stat(__file__).st_blksize
+
+
+def test_the_closing_lines_hold_each_row_against_its_best_peer():
+    rows = [row(4.0, "T1"), row(2.0, "T1", peer="onnxruntime"), row(8.0, "T2")]
+    line = report.closing(rows).splitlines()[-1]
+    assert "geometric mean  4.00 over  2 rows, worst  2.00 (T1, onnxruntime)" in line
 
 
 # ---- learning curves -----------------------------------------------------------------------------

@@ -94,7 +94,7 @@ def test_a_sequence_without_a_batch_axis_is_a_batch_of_one(cell, states, batch_f
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_an_empty_batch_gives_empty_outputs_and_zero_weight_gradients(cell, dtype, threads):
+def test_an_empty_batch_gives_empty_outputs_and_zero_weight_gradients(cell, dtype):
     case = stacked(cell, B=0, dtype=dtype)
     result = run_forward(case)
     gradients = run_backward(case, result.cache)

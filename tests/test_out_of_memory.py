@@ -18,8 +18,8 @@ def preload(tmp_path_factory):
     compiler = shutil.which(os.environ.get("CXX", "c++"))
     if sys.platform != "linux" or not compiler or "LD_PRELOAD" in os.environ:
         pytest.skip("needs Linux, a compiler, and nothing preloaded")
-    library = tmp_path_factory.mktemp("preload") / "failing_new.so"
-    command = [compiler, "-O1", "-shared", "-fPIC", "-o", library, TESTS / "failing_new.cpp"]
+    library = tmp_path_factory.mktemp("preload") / "failing_memory.so"
+    command = [compiler, "-O1", "-shared", "-fPIC", "-o", library, TESTS / "failing_memory.cpp"]
     subprocess.run(command, check=True)
     code = "import ctypes; print(hasattr(ctypes.CDLL(None), 'fail_new_in'))"
     if output_of(code, LD_PRELOAD=str(library)) != "True":

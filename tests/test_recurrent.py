@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import fastrnn
-from cases import CELLS, Case, problem_of, run_forward, settings, stacked
+from cases import CELLS, WORTH_A_TEAM, Case, problem_of, run_forward, settings, stacked
 from fastrnn import runtime
 
 
@@ -34,7 +34,7 @@ def assert_equal_bits(answer, result):
 @pytest.mark.parametrize("states", [True, False])
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_call_gives_the_bits_of_the_functional_form(cell, states, dtype, isa, threads):
-    case = stacked(cell, dtype=dtype, states=states)
+    case = stacked(cell, dtype=dtype, states=states, **WORTH_A_TEAM)
     p = problem_of(case)
     rnn = prepared(case)
     for _ in range(2):  # a call leaves nothing behind

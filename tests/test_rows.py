@@ -14,6 +14,7 @@ from cases import (
     ANY_CASE,
     CELLS,
     TOLERANCE,
+    WORTH_A_TEAM,
     Case,
     Result,
     assert_close,
@@ -37,6 +38,7 @@ from fastrnn.model import Sequential
 SHAPES = {
     "one": dict(T=6, B=5, I=4, H=19),
     "wide": dict(T=3, B=9, I=33, H=70),
+    "of a team": dict(T=8, B=20, I=40, H=120),
     "single row": dict(T=5, B=1, I=7, H=32),
     "several chunks": dict(T=50, B=70, I=3, H=5),
     "full": dict(T=4, B=5, I=6, H=50, lengths="full"),
@@ -86,7 +88,7 @@ def without_cache(result):
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_in_a_stack_of_both_directions_too(cell, dtype, isa, threads):
-    case = stacked(cell, dtype=dtype)
+    case = stacked(cell, dtype=dtype, **WORTH_A_TEAM)
     rows, x = shared(case)
     looked_up, written = run_forward(case, x=rows), run_forward(case, x=x)
     assert_same_bits(looked_up, written)

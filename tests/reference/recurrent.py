@@ -79,6 +79,7 @@ def gru_undo(saved, dh, dc):
 STEP = {"rnn_tanh": rnn_tanh_step, "rnn_relu": rnn_relu_step, "lstm": lstm_step, "gru": gru_step}
 UNDO = {"rnn_tanh": rnn_tanh_undo, "rnn_relu": rnn_relu_undo, "lstm": lstm_undo, "gru": gru_undo}
 GATES = {"rnn_tanh": 1, "rnn_relu": 1, "lstm": 4, "gru": 3}
+HAVE_C = ("lstm",)
 
 
 # ---- one sequence in one direction ---------------------------------------------------------------
@@ -123,8 +124,8 @@ def undo_sequence(cell, w, tape, dhs, dcs, dh, dc, dw):
 class Forward:
     output: np.ndarray  # [T, B, D * H]
     h: np.ndarray  # [L * D, B, H]
-    c: np.ndarray  # [L * D, B, H]
-    cells: np.ndarray  # [T, B, D * H], of the last layer
+    c: np.ndarray | None  # [L * D, B, H]; None of a cell without c
+    cells: np.ndarray | None  # [T, B, D * H], of the last layer
     tapes: dict = field(repr=False)  # (layer, direction, sequence) -> its tape
 
 
@@ -132,7 +133,7 @@ class Forward:
 class Gradients:
     x: np.ndarray
     h0: np.ndarray
-    c0: np.ndarray
+    c0: np.ndarray | None
     weights: dict
 
 
@@ -187,7 +188,7 @@ def forward(
                 ) = run_sequence(cell, w, seen[ts, b], h[k, b].copy(), c[k, b].copy())
         last = layer == num_layers - 1
         layer_input = output if last or masks is None else output * masks[layer]
-    return Forward(output, h, c, cells, tapes)
+    return Forward(output, h, *((c, cells) if cell in HAVE_C else (None, None)), tapes)
 
 
 def backward(
@@ -199,9 +200,9 @@ def backward(
     D, H = 1 + bidirectional, weights["weight_hh_l0"].shape[1]
     lengths = [T] * B if lengths is None else lengths
     dh = np.zeros_like(result.h) if dh is None else np.array(dh, np.float64)
-    dc = np.zeros_like(result.c) if dc is None else np.array(dc, np.float64)
+    dc = np.zeros_like(result.h) if dc is None else np.array(dc, np.float64)
     dout = np.zeros_like(result.output) if doutput is None else np.float64(doutput)
-    dcell = np.zeros_like(result.cells) if dcells is None else np.float64(dcells)
+    dcell = np.zeros_like(result.output) if dcells is None else np.float64(dcells)
     dweights = {}
     for layer in reversed(range(num_layers)):
         dinput = 0
@@ -229,4 +230,4 @@ def backward(
             dweights |= {name + suffix: dw[name] for name in w}
         dcell = np.zeros_like(dcell)
         dout = dinput if masks is None or layer == 0 else dinput * masks[layer - 1]
-    return Gradients(dout, dh, dc, dweights)
+    return Gradients(dout, dh, dc if cell in HAVE_C else None, dweights)
