@@ -3,12 +3,8 @@
 import json
 import os
 import re
-import signal
 import stat
-import subprocess
 import sys
-import time
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -22,14 +18,9 @@ from fastrnn import (
     Dense,
     Dropout,
     Embedding,
-    LayerNormalization,
     Sequential,
-    TimeDistributed,
     io,
 )
-from fastrnn._registry import name_in_files
-from fastrnn.callbacks import BackupAndRestore, ModelCheckpoint
-from fastrnn.layers import Layer
 from subprocesses import output_of
 
 
@@ -84,124 +75,6 @@ def test_a_models_name_is_saved_where_earlier_versions_had_none(model, tmp_path)
     del config["name"]
     io.save_arrays(path, arrays, {**metadata, "model": json.dumps(config)})
     assert Sequential.load(path).name == "sequential"
-
-
-def test_a_layer_of_ones_own_is_saved_by_its_class(tmp_path):
-    class Scale(Layer):
-        def __init__(self, factor, **kwargs):
-            super().__init__(**kwargs)
-            self.factor = factor
-
-        def forward(self, x, *, training=False):
-            return x * self.factor
-
-        def get_config(self):
-            return {**super().get_config(), "factor": self.factor}
-
-    model = Sequential([Scale(3.0)])
-    model(np.ones((1, 2)))
-    model.save(tmp_path / "m")
-    assert Sequential.load(tmp_path / "m").predict(np.ones((1, 2))).tolist() == [[3.0, 3.0]]
-    del Layer.classes[name_in_files(Scale)]
-    words = r"layer class .*Scale. is not known: define or import it before load"
-    with pytest.raises(ValueError, match=words):
-        Sequential.load(tmp_path / "m")
-
-
-@pytest.mark.parametrize("wrap", [lambda layer: layer, Bidirectional, TimeDistributed])
-def test_a_class_whose_configuration_lacks_an_argument_is_not_saved(tmp_path, wrap):
-    class Wide(GRU if wrap is Bidirectional else Dense):
-        def __init__(self, units, factor=1.0, **kwargs):
-            super().__init__(units, **kwargs)
-
-    class Steep(fastrnn.losses.MeanSquaredError):
-        def __init__(self, slope):
-            super().__init__()
-
-    model = Sequential([wrap(Wide(3, 2.0))])
-    model.build((None, 4, 2))
-    words = r"Wide: it cannot be saved, since get_config\(\) lacks its argument 'factor'"
-    with pytest.raises(ValueError, match=words):
-        model.save(tmp_path / "m")
-    model.compile("sgd", "mse")
-    for callback in (BackupAndRestore(tmp_path / "m"), ModelCheckpoint(tmp_path / "m")):
-        with pytest.raises(ValueError, match=words):  # before the first epoch
-            model.fit(np.ones((2, 4, 2)), np.ones(2), callbacks=[callback], epochs=1)
-        assert not model.optimizer.iterations
-    model = Sequential([Dense(3)])
-    model.build((None, 2))
-    model.compile("sgd", Steep(2.0))
-    with pytest.raises(ValueError, match=r"Steep: it cannot be saved.*'slope'"):
-        model.save(tmp_path / "m", include_optimizer=True)
-    assert not os.listdir(tmp_path)
-    del Layer.classes[name_in_files(Wide)], fastrnn.losses.Loss.classes[name_in_files(Steep)]
-
-
-@pytest.mark.parametrize(
-    "layer",
-    [LSTM(3), GRU(3), RNN(3), Dense(3), LayerNormalization(), Embedding(9, 2)],
-    ids=lambda layer: layer.name,
-)
-def test_a_class_made_from_one_of_ours_is_saved_as_it_is(tmp_path, layer):
-    kind = type("Own", (type(layer),), {})
-    model = Sequential([kind.from_config(layer.get_config())])
-    model.build((None,) if isinstance(layer, Embedding) else (None, 4, 3))
-    model.save(tmp_path / "m")
-    assert isinstance(Sequential.load(tmp_path / "m").layers[0], kind)
-    del Layer.classes[name_in_files(kind)]
-
-
-def registered(base, name, **methods):
-    """A class outside of fastrnn, of the name."""
-    return type(base)(name, (base,), {"__module__": "program", **methods})
-
-
-def as_saved_before(path):
-    """Write a file as earlier versions did, without the classes' modules."""
-    arrays, metadata = io.load_arrays(path)
-    io.save_arrays(path, arrays, {k: v.replace("program.", "") for k, v in metadata.items()})
-
-
-def test_a_class_of_ones_own_does_not_take_the_place_of_ours(tmp_path):
-    parts = fastrnn.initializers, fastrnn.losses, fastrnn.metrics, fastrnn.optimizers
-    initializers, losses, metrics, optimizers = parts
-    schedules = optimizers.schedules
-
-    def model(dense, ones, loss, metric, adam, decay):
-        model = Sequential([TimeDistributed(dense(2, kernel_initializer=ones()))])
-        model.build((None, 3, 4))
-        model.compile(adam(decay(0.1, 10, 0.5)), loss(), [metric()])
-        return model
-
-    def kinds(model):
-        (layer,), (metric,) = model.layers, model.metrics
-        things = layer.layer, layer.layer.kernel_initializer, model.loss, metric, model.optimizer
-        return [type(thing) for thing in (*things, model.optimizer._learning_rate)]
-
-    ours = [
-        *(Dense, initializers.Ones, losses.MeanSquaredError, metrics.Precision),
-        *(optimizers.Adam, schedules.ExponentialDecay),
-    ]
-    own = [registered(kind, kind.__name__) for kind in ours]
-    bases = Layer, initializers.Initializer, losses.Loss, metrics.Metric, optimizers.Optimizer
-    try:
-        for expected in (ours, own):
-            model(*expected).save(tmp_path / "m", include_optimizer=True)
-            assert kinds(Sequential.load(tmp_path / "m")) == expected
-        others = [registered(kind, f"Other{kind.__name__}") for kind in ours]
-        model(*others).save(tmp_path / "m", include_optimizer=True)
-        as_saved_before(tmp_path / "m")
-        assert kinds(Sequential.load(tmp_path / "m")) == others
-        backup = BackupAndRestore(tmp_path / "b", delete_checkpoint=False)
-        for epochs in (1, 3):
-            again = model(*others)
-            again.fit(np.ones((2, 3, 4)), np.ones((2, 3, 2)), epochs=epochs, callbacks=backup)
-            assert again.optimizer.iterations == epochs
-            as_saved_before(tmp_path / "b")
-    finally:
-        for base in (*bases, schedules.LearningRateSchedule):
-            for name in [name for name in base.classes if name.startswith("program.")]:
-                del base.classes[name]
 
 
 def test_a_failed_save_leaves_the_old_file_whole(model, tmp_path, monkeypatch):
@@ -407,106 +280,6 @@ model.save(sys.argv[1], {f"key {i}": str(i) for i in range(9)}, include_optimize
     assert int.from_bytes(files[0][:8], "little") % 8 == 0
 
 
-# ---- several at once, and none to the end --------------------------------------------------------
-
-# Saves models of 4 MB whose numbers are all the same, each another than the one before.
-SAVES = """
-import sys
-import numpy as np
-from fastrnn import Dense, Sequential
-model = Sequential([Dense(1000)])
-model.build((None, 1000))
-for number in range(int(sys.argv[2]), int(sys.argv[3])):
-    model.set_weights([np.full(w.shape, number) for w in model.get_weights()])
-    model.save(sys.argv[1])
-    print(number, flush=True)
-"""
-
-
-def saving(path, first, last):
-    arguments = [sys.executable, "-c", SAVES, str(path), str(first), str(last)]
-    return subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
-
-
-def assert_whole(path):
-    """The file holds one of the models and not parts of two."""
-    weights = Sequential.load(path).get_weights()
-    assert len({number for weight in weights for number in np.unique(weight)}) == 1
-
-
-@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
-def test_a_process_that_is_killed_while_it_saves_leaves_a_whole_file(tmp_path):
-    path = tmp_path / "model"
-    for moment in range(6):
-        with saving(path, moment * 1000, moment * 1000 + 1000) as process:
-            try:
-                process.stdout.readline()
-                time.sleep(0.003 * moment)
-            finally:
-                process.kill()
-        assert process.returncode == -signal.SIGKILL
-        assert_whole(path)
-
-
-def test_processes_that_save_to_one_place_leave_one_whole_file(tmp_path):
-    path = tmp_path / "model"
-    with saving(path, 0, 8) as one, saving(path, 100, 108) as other:
-        while one.poll() is None or other.poll() is None:
-            if path.exists():
-                assert_whole(path)
-    assert one.returncode == other.returncode == 0
-    assert Sequential.load(path).get_weights()[0][0, 0] in (7, 107)
-    assert os.listdir(tmp_path) == ["model"]
-
-
-def test_threads_that_save_to_one_place_leave_one_whole_file(tmp_path):
-    path = tmp_path / "arrays"
-    arrays = [{"x": np.full(200_000, number)} for number in range(8)]
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda each: io.save_arrays(path, each), arrays * 4))
-    assert len(np.unique(io.load_arrays(path)[0]["x"])) == 1
-    assert os.listdir(tmp_path) == ["arrays"]
-
-
-@pytest.mark.skipif(os.name != "posix", reason="limits of POSIX")
-def test_where_the_disk_is_full_the_old_model_and_the_training_stay(tmp_path):
-    """A limit on the size of files stands for the disk's: writing fails in the midst of a file."""
-    code = f"""
-        import os, resource
-        import numpy as np
-        import fastrnn
-        from fastrnn.callbacks import BackupAndRestore, LambdaCallback
-
-        os.chdir({str(tmp_path)!r})
-        fastrnn.set_seed(0)
-        model = fastrnn.Sequential([fastrnn.Input((64,)), fastrnn.Dense(1)])
-        model.compile("adam", "mse")
-        x, y = np.ones((8, 64)), np.ones(8)
-        model.save("model")
-
-        def fill(epoch, logs):
-            if epoch == 1:
-                resource.setrlimit(resource.RLIMIT_FSIZE, (500, resource.RLIM_INFINITY))
-
-        full = LambdaCallback(on_epoch_begin=fill)
-        try:
-            model.fit(x, y, epochs=3, verbose=0, callbacks=[full, BackupAndRestore("backup")])
-        except OSError as error:
-            print(type(error).__name__, len(model.history.epoch))
-        try:
-            model.save("model")
-        except OSError as error:
-            print(type(error).__name__)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
-        fastrnn.Sequential.load("model")
-        again = fastrnn.Sequential([fastrnn.Input((64,)), fastrnn.Dense(1)])
-        again.compile("adam", "mse")
-        history = again.fit(x, y, epochs=3, verbose=0, callbacks=[BackupAndRestore("backup")])
-        print(history.epoch, sorted(os.listdir()))
-    """
-    assert output_of(code).splitlines() == ["OSError 2", "OSError", "[0, 1, 2] ['model']"]
-
-
 @pytest.mark.parametrize(
     ("place", "words"),
     [("no/model", r"no/model: there is no folder .*no$"), ("", "expected a file's name")],
@@ -573,17 +346,3 @@ def test_metadata_are_strings(model, tmp_path, metadata, words):
     with pytest.raises(TypeError, match=words):
         model.save(tmp_path / "m", metadata)
     assert not os.listdir(tmp_path)
-
-
-def test_a_loss_class_that_is_not_there_is_named(tmp_path):
-    model, _, _ = trained()
-
-    class Own(fastrnn.losses.MeanSquaredError):
-        pass
-
-    model.compile("sgd", Own())
-    model.save(tmp_path / "m", include_optimizer=True)
-    assert isinstance(Sequential.load(tmp_path / "m").loss, Own)
-    del fastrnn.losses.Loss.classes[name_in_files(Own)]
-    with pytest.raises(ValueError, match=r"loss class .*Own. is not known"):
-        Sequential.load(tmp_path / "m")

@@ -40,22 +40,30 @@ def reviews(*middle):
     return [Embedding(11, 5, mask_zero=True), *middle, Dense(2, activation="sigmoid")]
 
 
+def both_directions(units, last):
+    return reviews(
+        Bidirectional(GRU(units, return_sequences=True, num_layers=2, stack_dropout=0.2)),
+        Bidirectional(RNN(last), merge_mode="sum"),
+    )
+
+
+def every_step_by_itself(first, last):
+    return reviews(
+        Dense(first, activation="gelu"),
+        LayerNormalization(),
+        Activation("silu"),
+        TimeDistributed(Dense(last)),
+        GlobalAveragePooling1D(),
+    )
+
+
 MODELS = {
     "last output": lambda: reviews(LSTM(6)),
     "sequences, dropout": lambda: reviews(
         LSTM(6, return_sequences=True), Dropout(0.5), LSTM(4, dropout=0.3), Dropout(0.5)
     ),
-    "both directions": lambda: reviews(
-        Bidirectional(GRU(6, return_sequences=True, num_layers=2, stack_dropout=0.2)),
-        Bidirectional(RNN(4), merge_mode="sum"),
-    ),
-    "every step by itself, mean": lambda: reviews(
-        Dense(7, activation="gelu"),
-        LayerNormalization(),
-        Activation("silu"),
-        TimeDistributed(Dense(6)),
-        GlobalAveragePooling1D(),
-    ),
+    "both directions": lambda: both_directions(6, 4),
+    "every step by itself, mean": lambda: every_step_by_itself(7, 6),
     "maximum": lambda: reviews(GRU(6, return_sequences=True), GlobalMaxPooling1D()),
     "last step": lambda: reviews(GRU(6, return_sequences=True), Dense(3), LastStep()),
     "backwards": lambda: reviews(LSTM(6, go_backwards=True)),
@@ -98,17 +106,8 @@ def test_the_same_reviews_give_the_same_bits_however_they_are_padded(name):
 
 # Wide enough for teams: with less work one thread does it all.
 WIDE_MODELS = {
-    "both directions": lambda: reviews(
-        Bidirectional(GRU(130, return_sequences=True, num_layers=2, stack_dropout=0.2)),
-        Bidirectional(RNN(130), merge_mode="sum"),
-    ),
-    "every step by itself, mean": lambda: reviews(
-        Dense(300, activation="gelu"),
-        LayerNormalization(),
-        Activation("silu"),
-        TimeDistributed(Dense(300)),
-        GlobalAveragePooling1D(),
-    ),
+    "both directions": lambda: both_directions(130, 130),
+    "every step by itself, mean": lambda: every_step_by_itself(300, 300),
     "backwards": lambda: reviews(LSTM(130, go_backwards=True)),
 }
 

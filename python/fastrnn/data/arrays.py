@@ -7,10 +7,10 @@ from typing import Any
 
 from fastrnn import _check, random
 from fastrnn._typing import Array
-from fastrnn.data.batch import as_array, check_rows, finite, kept_rows
+from fastrnn.data.batch import RowBatches, as_array, check_rows, finite
 
 
-class ArrayBatches:
+class ArrayBatches(RowBatches):
     """Batches (x, y) or (x, y, sample_weight) of the rows of arrays; iterate as often as you like.
 
     Parameters
@@ -50,10 +50,6 @@ class ArrayBatches:
         self.batch_size = _check.positive_int("batch_size", batch_size)
         self.shuffle = bool(shuffle)
 
-    def __len__(self) -> int:
-        """Return the number of batches."""
-        return -(-len(self.x) // self.batch_size)
-
     def __iter__(self) -> Iterator[tuple[Array, ...]]:
         order = random.generator().permutation(len(self.x)) if self.shuffle else None
         arrays = [self.x, self.y]
@@ -77,10 +73,5 @@ class ArrayBatches:
         ValueError
             If either would have no rows.
         """
-        kept = kept_rows(len(self.x), fraction)
-        first = self._of(slice(kept), self.batch_size, self.shuffle)
-        return first, self._of(slice(kept, None), batch_size or self.batch_size, False)
-
-    def _of(self, rows: slice, batch_size: int, shuffle: bool) -> ArrayBatches:
-        weight = None if self.sample_weight is None else self.sample_weight[rows]
-        return ArrayBatches(self.x[rows], self.y[rows], batch_size, shuffle, weight)
+        first, second = self.parts(fraction, batch_size)
+        return ArrayBatches(**first, shuffle=self.shuffle), ArrayBatches(**second, shuffle=False)

@@ -69,12 +69,45 @@ def check_rows(x: Any, **others: Any) -> None:
         raise ValueError("x: expected at least one row, got none")
 
 
-def kept_rows(rows: int, fraction: float) -> int:
-    """Return how many rows a validation with this ``fraction`` of them leaves to the training."""
-    kept = int(rows * (1.0 - fraction))
-    if not 0 < kept < rows:
-        raise ValueError(
-            "validation_split: expected at least one row for the training and one for the "
-            f"validation, got {fraction:g} of {rows}"
-        )
-    return kept
+class RowBatches:
+    """What batches share that hold all their rows: their number, and parts of the rows."""
+
+    x: Any
+    y: Any
+    sample_weight: Any
+    batch_size: int
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return -(-len(self.x) // self.batch_size)
+
+    def parts(
+        self, fraction: float, batch_size: int | None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the constructor's arguments for the first rows, and for a ``fraction`` at the end.
+
+        ``batch_size`` is that of the second ones, by default the same.
+
+        Raises
+        ------
+        ValueError
+            If either would have no rows.
+        """
+        rows = len(self.x)
+        kept = int(rows * (1.0 - fraction))
+        if not 0 < kept < rows:
+            raise ValueError(
+                "validation_split: expected at least one row for the training and one for the "
+                f"validation, got {fraction:g} of {rows}"
+            )
+        first = self._part(slice(kept), self.batch_size)
+        return first, self._part(slice(kept, None), batch_size or self.batch_size)
+
+    def _part(self, rows: slice, batch_size: int) -> dict[str, Any]:
+        weight = None if self.sample_weight is None else self.sample_weight[rows]
+        return {
+            "x": self.x[rows],
+            "y": self.y[rows],
+            "sample_weight": weight,
+            "batch_size": batch_size,
+        }

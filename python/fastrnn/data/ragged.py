@@ -9,7 +9,7 @@ import numpy as np
 
 from fastrnn import _check, random
 from fastrnn._typing import Array, Integers
-from fastrnn.data.batch import Batch, as_array, check_rows, finite, kept_rows
+from fastrnn.data.batch import Batch, RowBatches, as_array, check_rows, finite
 from fastrnn.data.sequences import as_sequences, as_steps, pad
 
 Order = Literal["shuffled", "by length", "as given"]
@@ -19,7 +19,7 @@ Order = Literal["shuffled", "by length", "as given"]
 _BATCHES_SORTED_TOGETHER = 50
 
 
-class RaggedBatches:
+class RaggedBatches(RowBatches):
     """Batches of sequences, each with those of about one length, padded on the right and masked.
 
     Parameters
@@ -69,10 +69,6 @@ class RaggedBatches:
         steps = as_steps(name, value, self.x)
         return as_array(name, value) if steps is None else steps
 
-    def __len__(self) -> int:
-        """Return the number of batches."""
-        return -(-len(self.x) // self.batch_size)
-
     def __iter__(self) -> Iterator[Batch]:
         for rows in self.rows():
             x, mask = pad([self.x[row] for row in rows])
@@ -103,13 +99,8 @@ class RaggedBatches:
         ValueError
             If either would have no sequences.
         """
-        kept = kept_rows(len(self.x), fraction)
-        first = self._of(slice(kept), self.batch_size, self.order)
-        return first, self._of(slice(kept, None), batch_size or self.batch_size, "by length")
-
-    def _of(self, rows: slice, batch_size: int, order: Order) -> RaggedBatches:
-        weight = None if self.sample_weight is None else self.sample_weight[rows]
-        return RaggedBatches(self.x[rows], self.y[rows], batch_size, order, weight)
+        first, second = self.parts(fraction, batch_size)
+        return RaggedBatches(**first, order=self.order), RaggedBatches(**second, order="by length")
 
 
 def _cut(rows: Integers, size: int) -> list[Integers]:

@@ -60,13 +60,6 @@ class Loss:
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         Loss.classes.add(cls)
-        parent = next(base for base in cls.__mro__[1:] if issubclass(base, Loss))
-        if cls.losses_and_gradients is not parent.losses_and_gradients:
-            # What the parent has instead, all rows in one and the logits, is another loss.
-            if "weighted" not in cls.__dict__:
-                cls.weighted = Loss.weighted  # type: ignore[method-assign]
-            if "activation" not in cls.__dict__:
-                cls.activation = None
 
     # ---- to override -----------------------------------------------------------------------------
 
@@ -170,6 +163,74 @@ class Loss:
             return value, None
         gradient = np.where(counts[..., None], gradients * factors[..., None], 0.0)
         return value, gradient.astype(y_pred.dtype, copy=False)
+
+
+class CoreLoss(Loss):
+    """What losses share that the compiled core computes, all rows in one call.
+
+    A class made from one of them that overrides `losses_and_gradients` is another loss: neither
+    the core's call nor the logits stand for it.
+    """
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        parent = next(base for base in cls.__mro__[1:] if issubclass(base, CoreLoss))
+        own = cls.losses_and_gradients is not parent.losses_and_gradients
+        if own and "activation" not in cls.__dict__:
+            cls.activation = None
+
+    @classmethod
+    def _overrides_rows(cls) -> bool:
+        return cls.losses_and_gradients is not CoreLoss.losses_and_gradients
+
+    def in_core(
+        self,
+        y_true: Any,
+        y_pred: Floating,
+        weights: Floating | None,
+        *,
+        scale: float,
+        need_gradient: bool,
+        of_logits: bool,
+        losses: Floating | None = None,
+    ) -> tuple[float, Floating | None]:
+        """Return what `weighted` does; each row's loss is written to ``losses`` [...], if given."""
+        raise NotImplementedError(f"{type(self).__name__}.in_core")
+
+    def weighted(
+        self,
+        y_true: Any,
+        y_pred: Floating,
+        weights: Floating | None,
+        *,
+        scale: float,
+        need_gradient: bool,
+        of_logits: bool,
+    ) -> tuple[float, Floating | None]:
+        """Return scale * the sum of weights [...] * losses, and its gradient."""
+        compute = super().weighted if self._overrides_rows() else self.in_core
+        return compute(
+            y_true,
+            y_pred,
+            weights,
+            scale=scale,
+            need_gradient=need_gradient,
+            of_logits=of_logits,
+        )
+
+    def losses_and_gradients(self, y_true: Any, y_pred: Floating) -> tuple[Any, Any]:
+        """Return each row's loss [...] and its gradient by the row's predictions [..., C]."""
+        losses = np.empty(y_pred.shape[:-1], y_pred.dtype)
+        _, gradients = self.in_core(
+            y_true,
+            y_pred,
+            None,
+            scale=1.0,
+            need_gradient=True,
+            of_logits=False,
+            losses=losses,
+        )
+        return losses, gradients
 
 
 class FunctionLoss(Loss):

@@ -8,7 +8,7 @@ import numpy as np
 
 from fastrnn import _check, ops
 from fastrnn._typing import Array, Floating, Integers
-from fastrnn.losses.base import Loss
+from fastrnn.losses.base import CoreLoss
 from fastrnn.losses.regression import RowLoss, counting
 
 
@@ -79,7 +79,7 @@ class CategoricalCrossentropy(SmoothedCrossentropy):
         return "categorical_logits" if of_logits or self.from_logits else "categorical"
 
 
-class SparseCategoricalCrossentropy(Loss):
+class SparseCategoricalCrossentropy(CoreLoss):
     """-log p[label], for labels [...] or [..., 1] in 0 .. C - 1 and predictions [..., C].
 
     Probabilities p are divided by their sum and kept 1e-7 away from 0 and 1.
@@ -111,7 +111,7 @@ class SparseCategoricalCrossentropy(Loss):
         mask = np.asarray(mask)
         return counts & mask.reshape(mask.shape + (1,) * (counts.ndim - mask.ndim))
 
-    def weighted(
+    def in_core(
         self,
         y_true: Any,
         y_pred: Floating,
@@ -122,7 +122,7 @@ class SparseCategoricalCrossentropy(Loss):
         of_logits: bool,
         losses: Floating | None = None,
     ) -> tuple[float, Floating | None]:
-        """Return scale * the sum of weights [...] * losses, and its gradient."""
+        """Return scale * the sum of weights [...] * losses, and its gradient; fill ``losses``."""
         labels = self.labels(y_true, y_pred)
         if weights is None and self.ignore_class is not None:
             # Row by row; what such rows have for a loss is left out afterwards.
@@ -137,22 +137,6 @@ class SparseCategoricalCrossentropy(Loss):
         return loss(
             y_pred, labels, weights, scale=scale, need_gradient=need_gradient, losses=losses
         )
-
-    def losses_and_gradients(self, y_true: Any, y_pred: Floating) -> tuple[Any, Any]:
-        """Return each row's loss [...] and its gradient by the row's predictions [..., C]."""
-        losses = np.empty(y_pred.shape[:-1], y_pred.dtype)
-        # Not self.weighted: that of a class which overrides this method calls it.
-        _, gradients = SparseCategoricalCrossentropy.weighted(
-            self,
-            y_true,
-            y_pred,
-            None,
-            scale=1.0,
-            need_gradient=True,
-            of_logits=False,
-            losses=losses,
-        )
-        return losses, gradients
 
     def labels(self, y_true: Any, y_pred: Floating) -> Integers:
         """Return the labels as integers, of the shape of the rows."""

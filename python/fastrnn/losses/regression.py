@@ -8,10 +8,10 @@ import numpy as np
 
 from fastrnn import _check, ops
 from fastrnn._typing import Array, Floating
-from fastrnn.losses.base import Loss, like_predictions
+from fastrnn.losses.base import CoreLoss, like_predictions
 
 
-class RowLoss(Loss):
+class RowLoss(CoreLoss):
     """What losses share whose targets are as wide as the predictions."""
 
     kind: ClassVar[ops.RowLoss]
@@ -22,7 +22,7 @@ class RowLoss(Loss):
         """What the core takes besides: Huber's delta, the smoothing of labels."""
         return 0.0
 
-    def weighted(
+    def in_core(
         self,
         y_true: Any,
         y_pred: Floating,
@@ -33,7 +33,7 @@ class RowLoss(Loss):
         of_logits: bool,
         losses: Floating | None = None,
     ) -> tuple[float, Floating | None]:
-        """Return scale * the sum of weights [...] * losses, and its gradient."""
+        """Return scale * the sum of weights [...] * losses, and its gradient; fill ``losses``."""
         targets = like_predictions(y_true, y_pred)
         self.check_targets(targets, weights)
         return ops.row_loss(
@@ -46,22 +46,6 @@ class RowLoss(Loss):
             need_gradient=need_gradient,
             losses=losses,
         )
-
-    def losses_and_gradients(self, y_true: Any, y_pred: Floating) -> tuple[Any, Any]:
-        """Return each row's loss [...] and its gradient by the row's predictions [..., C]."""
-        losses = np.empty(y_pred.shape[:-1], y_pred.dtype)
-        # Not self.weighted: that of a class which overrides this method calls it.
-        _, gradients = RowLoss.weighted(
-            self,
-            y_true,
-            y_pred,
-            None,
-            scale=1.0,
-            need_gradient=True,
-            of_logits=False,
-            losses=losses,
-        )
-        return losses, gradients
 
     def kind_of(self, of_logits: bool) -> ops.RowLoss:
         """Return the core's name of the loss, for logits where it has them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import nn
@@ -195,7 +195,8 @@ def _quiet_parametrizations(module: nn.Module) -> Iterator[None]:
     if not is_parametrized(module):
         yield
         return
-    modes = [(each, each.training) for each in module.parametrizations.modules()]  # type: ignore[union-attr, operator]
+    parametrizations = cast(nn.ModuleDict, module.parametrizations)
+    modes = [(each, each.training) for each in parametrizations.modules()]
     with torch.random.fork_rng(devices=[]):
         try:
             for each, _ in modes:
