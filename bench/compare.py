@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from heap import AS_IT_IS
 from peers import DEFAULT
 from suites import Row
 from suites.memory import LEAST_BYTES
@@ -120,6 +121,7 @@ def warn(old: dict[str, Any], new: dict[str, Any]) -> None:
         ("processor", old["machine"]["cpu"], new["machine"]["cpu"]),
         ("ISA", old["isa"], new["isa"]),
         ("compiler", old["compiler"], new["compiler"]),
+        ("heap", heap_of(old), heap_of(new)),
         ("peers", versions(old), versions(new)),
     ):
         if before != after:
@@ -135,9 +137,15 @@ def versions(document: dict[str, Any]) -> dict[str, str]:
 
 
 def other_versions(old: dict[str, Any], new: dict[str, Any]) -> set[str]:
-    """The libraries of both runs that are not the same then and now."""
+    """The libraries of both runs that are not the same then and now, or had another heap."""
     then, now = versions(old), versions(new)
-    return {name for name in then.keys() & now.keys() if then[name] != now[name]}
+    heap = heap_of(old) != heap_of(new)
+    return {name for name in then.keys() & now.keys() if heap or then[name] != now[name]}
+
+
+def heap_of(document: dict[str, Any]) -> str:
+    """Which heap all sides had; earlier runs left it as it was."""
+    return str(document.get("heap", AS_IT_IS))
 
 
 def library(row: Row) -> str:

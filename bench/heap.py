@@ -13,12 +13,18 @@ import os
 import platform
 import sys
 
+KEPT, AS_IT_IS = "kept", "as the C library has it"
 KEEPING = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40)}
 
 
 def kept() -> bool:
     """Whether this process has such a heap."""
     return all(os.environ.get(name) == value for name, value in KEEPING.items())
+
+
+def described() -> str:
+    """Say which heap this process has, for the report."""
+    return KEPT if kept() else AS_IT_IS
 
 
 def restart_with_kept() -> None:

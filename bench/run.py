@@ -70,7 +70,7 @@ def main() -> int:
         "isa": _core.get_isa(),
         "compiler": _core.compiler(),
         "machine": machine.describe(),
-        "heap": "kept" if heap.kept() else "as the C library has it",
+        "heap": heap.described(),
         "peers": {
             peer.name: {"version": peer.version(), "configuration": peer.configuration}
             for peer in peers

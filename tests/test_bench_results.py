@@ -163,9 +163,12 @@ def test_a_regression_is_told_from_noise(tmp_path, monkeypatch, old, new, expect
     [
         ("torch packed", {"peers": {"torch": {"version": "2"}}}),
         ("numpy", {"machine": {"cpu": "one", "packages": {"numpy": "2"}}}),
+        ("torch", {"heap": "kept"}),
     ],
 )
-def test_another_version_of_the_peer_is_no_change_of_ours(tmp_path, monkeypatch, peer, more):
+def test_another_version_or_heap_of_the_peer_is_no_change_of_ours(
+    tmp_path, monkeypatch, peer, more
+):
     old, new = (timed_row(1.0, peer=peer, peer_seconds=seconds) for seconds in (2.0, 1.0))
     assert verdict(tmp_path, monkeypatch, old, new) == 1  # a change within the same version
     assert verdict(tmp_path, monkeypatch, old, new, **more) == 0
