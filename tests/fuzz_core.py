@@ -82,11 +82,16 @@ def of_classes():
         "recurrent_forward packed": inference,
         "Cache.nbytes": [backward[1]],
         "Cache.row_sums_size": [backward[1], of_training, 4],
+        "Inference": [stack, False],
+        "Inference.run": [
+            _core.Inference(stack, False), floats(T, B, INPUTS),
+            tuple(floats(LAYERS * DIRECTIONS, B, H) for _ in range(2)),
+        ],
         "Stepper": [packed(1)[1]],
         "Stepper.step": [stepper(), floats(B, INPUTS)],
         "Stepper.reset": [stepper(), state, state],
         "Stepper.state": [stepper()],
-    }
+    }  # fmt: skip
 
 
 def of_runtime():

@@ -58,6 +58,79 @@ def test_batch_first_only_swaps_axes(cell):
     p = problem_of(case)
     output, state = prepared(case, batch_first=True)(p.x.swapaxes(0, 1).copy(), state_of(case))
     assert_equal_bits((output.swapaxes(0, 1), state), run_forward(case))
+    assert output.flags.c_contiguous
+
+
+def as_list(x, state):
+    return x, list(state)
+
+
+def one_layer_apart(x, state):
+    return x, tuple(np.repeat(part, 2, axis=0)[::2] for part in state)
+
+
+def units_apart(x, state):
+    return np.repeat(x, 2, axis=-1)[..., ::2], state
+
+
+def steps_backwards(x, state):
+    return x[::-1].copy()[::-1], state
+
+
+def misaligned(x, state):
+    room = np.empty(x.nbytes + 1, np.uint8)
+    moved = room[1:].view(x.dtype).reshape(x.shape)
+    moved[...] = x
+    return moved, state
+
+
+@pytest.mark.parametrize(
+    "given", [as_list, one_layer_apart, units_apart, steps_backwards, misaligned]
+)
+def test_other_layouts_of_the_arguments_give_the_same_bits(given):
+    case = Case("lstm", layers=2)
+    p = problem_of(case)
+    assert_equal_bits(prepared(case)(*given(p.x, state_of(case))), run_forward(case))
+
+
+def test_lengths_and_sequences_without_a_batch_give_the_same_bits():
+    case = Case("gru", layers=2, bidirectional=True)
+    p, rnn = problem_of(case), prepared(case)
+    output, h = rnn(p.x, p.h0)
+    whole = rnn(p.x, p.h0, lengths=[case.T] * case.B)
+    alone = rnn(p.x[:, 1], p.h0[:, 1])
+    assert np.array_equal(whole[0], output)
+    assert np.array_equal(whole[1], h)
+    assert np.array_equal(alone[0], output[:, 1])
+    assert np.array_equal(alone[1], h[:, 1])
+
+
+@pytest.mark.parametrize("hidden", [7, 200])  # a brief call, and one that lets others run meanwhile
+def test_threads_share_one_object_whatever_they_run(hidden):
+    case = Case("lstm", H=hidden, states=False)
+    rnn, x = prepared(case), np.random.default_rng(2).normal(size=(40, 9, case.I))
+    shapes = [(1, 1), (40, 9), (13, 2), (7, 5)]
+    expected = [run_forward(case, x=x[:T, :B], weights=problem_of(case).weights) for T, B in shapes]
+
+    def use(which):
+        T, B = shapes[which]
+        for _ in range(100):
+            assert_equal_bits(rnn(x[:T, :B]), expected[which])
+
+    with ThreadPoolExecutor(len(shapes)) as threads:
+        for done in [threads.submit(use, which) for which in range(len(shapes))]:
+            done.result()
+
+
+def test_the_function_that_runs_keeps_what_it_needs():
+    case = Case("gru", states=False)
+    rnn, x = prepared(case), problem_of(case).x
+    run = rnn._run
+    del rnn
+    gc.collect()
+    assert_equal_bits(run(x, None), run_forward(case))
+    with pytest.raises(TypeError, match="expected 2 arguments, got 1"):
+        run(x)
 
 
 @pytest.mark.parametrize(

@@ -183,6 +183,7 @@ inline void set_interrupted() {
 
 void bind_runtime(py::module_& m);
 void bind_recurrent(py::module_& m);
+void bind_inference(py::module_& m);
 void bind_stepper(py::module_& m);
 void bind_linear(py::module_& m);
 void bind_embedding(py::module_& m);

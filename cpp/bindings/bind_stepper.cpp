@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "bindings/packed_weights.h"
+#include "bindings/plain_function.h"
 #include "ops/stepper.h"
 
 namespace fastrnn {
@@ -17,7 +18,7 @@ public:
         std::visit([&](const auto& stack) { make(weights.shape, stack); }, weights.stack);
     }
 
-    py::array step(const py::handle& x) { return f32_ ? step_in(*f32_, x) : step_in(*f64_, x); }
+    py::array step(py::handle x) { return f32_ ? step_in(*f32_, x) : step_in(*f64_, x); }
     py::object state() { return f32_ ? state_of(*f32_) : state_of(*f64_); }
     void reset(const py::object& h, const py::object& c) {
         f32_ ? reset_in(*f32_, h, c) : reset_in(*f64_, h, c);
@@ -101,50 +102,16 @@ private:
     std::unique_ptr<Stepper<double>> f64_;
 };
 
-// Stepper.step as a plain function of the interpreter's: pybind11 takes 0.1 us to find the stepper
-// behind its object and the right overload. `self` is a capsule of the stepper that keeps its
-// owner.
-PyObject* step_function(PyObject* self, PyObject* x) {
-    try {
-        return static_cast<PyStepper*>(PyCapsule_GetPointer(self, nullptr))
-            ->step(x)
-            .release()
-            .ptr();
-    } catch (py::error_already_set& error) {
-        error.restore();
-    } catch (const py::builtin_exception& error) {
-        error.set_error();
-    } catch (const Interrupted&) {
-        set_interrupted();
-    } catch (const std::bad_alloc&) {
-        PyErr_NoMemory();
-    } catch (const std::exception& error) {
-        PyErr_SetString(PyExc_RuntimeError, error.what());
-    }
-    return nullptr;
-}
-PyMethodDef step_definition{"step", step_function, METH_O, nullptr};
-
-py::object step_of(const py::object& stepper) {
-    const auto self = py::reinterpret_steal<py::object>(
-        PyCapsule_New(&stepper.cast<PyStepper&>(), nullptr, [](PyObject* capsule) {
-            Py_XDECREF(static_cast<PyObject*>(PyCapsule_GetContext(capsule)));
-        }));
-    if (!self) throw py::error_already_set();
-    PyCapsule_SetContext(self.ptr(), stepper.inc_ref().ptr());
-    auto function =
-        py::reinterpret_steal<py::object>(PyCFunction_New(&step_definition, self.ptr()));
-    if (!function) throw py::error_already_set();
-    return function;
-}
-
 }  // namespace
 
 void bind_stepper(py::module_& m) {
     using py::arg;
     py::class_<PyStepper>(m, "Stepper")
         .def(py::init<const PyPackedWeights&>(), arg("weights"), py::keep_alive<1, 2>())
-        .def_property_readonly("step", &step_of)
+        .def_property_readonly("step",
+                               [](const py::object& self) {
+                                   return plain_function<PyStepper, &PyStepper::step>(self, "step");
+                               })
         .def("reset", &PyStepper::reset, arg("h"), arg("c"))
         .def_property_readonly("state", &PyStepper::state);
 }

@@ -20,6 +20,7 @@ PYBIND11_MODULE(_core, m) {
     m.attr("__version__") = FASTRNN_VERSION;
     fastrnn::bind_runtime(m);
     fastrnn::bind_recurrent(m);
+    fastrnn::bind_inference(m);
     fastrnn::bind_stepper(m);
     fastrnn::bind_linear(m);
     fastrnn::bind_embedding(m);

@@ -1,5 +1,5 @@
-// What core.PackedWeights is on this side: made by pack_weights, used by recurrent_forward and
-// Stepper.
+// What core.PackedWeights is on this side: made by pack_weights, used by recurrent_forward,
+// Inference and Stepper.
 #pragma once
 
 #include <variant>

@@ -14,7 +14,8 @@ public:
     // `plan` and what `call` points to must outlive this.
     ForwardPass(const Plan& plan, const ForwardCall<T>& call);
     void run();
-    double work() const { return sharing_.work; }  // as in Work::call
+    // Whether it takes no longer than some 10 us.
+    bool brief() const { return sharing_.work < 1e6; }
     std::unique_ptr<Cache<T>> take_cache() { return std::move(cache_); }
 
 private:

@@ -87,6 +87,17 @@ class PackedWeights:
     nbytes: int
     isa: str
 
+class Inference:
+    """Whole sequences with packed weights."""
+
+    def __init__(self, weights: PackedWeights, batch_first: bool) -> None: ...
+    def run(
+        self,
+        x: object,  # [T, B, I] ([B, T, I] if batch_first) or [T, I]; a contiguous last axis
+        state: object,  # h or, of an LSTM, a tuple (h, c), each [L * D, B, H]; None: zeros
+    ) -> tuple[Floating, Floating | tuple[Floating, Floating]]:
+        """Return the output [T, B, D * H], laid out as x, and the final state."""
+
 class Stepper:
     """One time step after another from packed weights of one direction, the state carried."""
 

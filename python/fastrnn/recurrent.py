@@ -6,7 +6,7 @@ import numpy as np
 
 from fastrnn import _stack
 from fastrnn._load import core
-from fastrnn._typing import Array, Floating, Integers
+from fastrnn._typing import Array, Floating
 from fastrnn.functional import Lengths, Rows, State
 
 __all__ = ["Recurrent"]
@@ -78,9 +78,9 @@ class Recurrent:
         plan = _stack.make_plan(stack, 1, 1)
         self._packed = core.pack_weights(plan, stack.arrays)
         self._stack = stack._replace(arrays=[])
-        self._last_plan: tuple[int, int, core.Plan] | None = None
         self._stepper = core.Stepper(self._packed) if stack.num_directions == 1 else None
-        # Found once: to look it up takes as long as a small step's product.
+        # Found once: to look them up takes as long as a small step's product.
+        self._run = core.Inference(self._packed, self._batch_first).run
         self._step = self._stepper.step if self._stepper else None
         if state is not None:
             h = state[0] if isinstance(state, tuple) else state
@@ -128,6 +128,11 @@ class Recurrent:
         state : array or pair of arrays
             Final h, for the LSTM (h, c).
         """
+        if lengths is None:
+            try:
+                return self._run(x, state)
+            except (TypeError, ValueError):
+                pass  # what the core does not read as it is, or says too little of
         stack = self._stack
         sequence, index, unbatched = _stack.parse_input(x, stack, self._batch_first)
         steps, batch = sequence.shape[:2] if index is None else index.shape
@@ -137,21 +142,13 @@ class Recurrent:
         output = _stack.empty_sequence(steps, batch, stack.output_size, stack.dtype, row_first)
         hn = np.empty(stack.state_shape(batch), stack.dtype)
         cn = np.empty_like(hn) if stack.has_cell_state else None
-        plan = self._plan_of(steps, batch, valid)
+        plan = _stack.make_plan(stack, steps, batch, valid)
         core.recurrent_forward(plan, sequence, self._packed, h0, c0, output, hn, cn, None, index)
         if unbatched:
             hn = hn[:, 0]
             cn = None if cn is None else cn[:, 0]
         output = _stack.as_given(output, unbatched, row_first)
         return output, hn if cn is None else (hn, cn)
-
-    def _plan_of(self, steps: int, batch: int, lengths: Integers | None) -> core.Plan:
-        """Return the last call's plan if it fits: making one takes a fifth of a small call."""
-        if lengths is not None:
-            return _stack.make_plan(self._stack, steps, batch, lengths)
-        if self._last_plan is None or self._last_plan[:2] != (steps, batch):
-            self._last_plan = steps, batch, _stack.make_plan(self._stack, steps, batch)
-        return self._last_plan[2]
 
     def step(self, x: Floating) -> Array:
         """Run one time step from the carried state, and carry the new one.
