@@ -28,14 +28,14 @@ constexpr int turns_contended = 32;
 // Sleeps while `word` is `value`. The system favours who has slept over who has run, so on a
 // processor that others use too, a sleeper is back when it is woken; one that yielded waits for the
 // neighbour's whole turn.
-void sleep_while(std::atomic<int>& word, int value) {
+void sleep_while(std::atomic<unsigned>& word, unsigned value) {
 #if defined(__linux__)
     syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, value, nullptr, nullptr, 0);
 #else
     if (word.load() == value) sched_yield();
 #endif
 }
-void wake_all([[maybe_unused]] std::atomic<int>& word) {
+void wake_all([[maybe_unused]] std::atomic<unsigned>& word) {
 #if defined(__linux__)
     syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, std::numeric_limits<int>::max(), nullptr, nullptr,
             0);
@@ -55,7 +55,7 @@ void pause() {
 }  // namespace
 
 void Barrier::wait(int size, bool watched, Waiting& waiting) {
-    const int generation = generation_.load(std::memory_order_acquire);
+    const unsigned generation = generation_.load(std::memory_order_acquire);
     leave_if_broken();
     if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == size) {
         arrived_.store(0, std::memory_order_relaxed);

@@ -27,7 +27,7 @@ private:
         if (broken_.load(std::memory_order_relaxed)) throw Broken{};
     }
     alignas(64) std::atomic<int> arrived_{0};
-    alignas(64) std::atomic<int> generation_{0};
+    alignas(64) std::atomic<unsigned> generation_{0};  // it may wrap around
     std::atomic<int> sleepers_{0};
     std::atomic<bool> broken_{false};
     std::atomic<Clock::rep> contended_until_{0};

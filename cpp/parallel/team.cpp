@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cmath>
 #include <limits>
+#include <memory>
 #include <utility>
 #include <vector>
 
@@ -173,7 +174,12 @@ void run_region(int threads, double flops, const std::function<void(Team&)>& bod
         cancelled = team.cancelled();
     } else {
         // The region may get fewer threads than it asked for; the team is made of those that came.
-        Team::Shared shared(threads);
+        // Kept from call to call, since to make one takes as long as a small step. Taken out
+        // meanwhile: a signal's handler may call again.
+        thread_local std::unique_ptr<Team::Shared> kept;
+        std::unique_ptr<Team::Shared> own = std::move(kept);
+        if (!own || own->size != threads) own = std::make_unique<Team::Shared>(threads);
+        Team::Shared& shared = *own;
         Places places(threads);
 #pragma omp parallel num_threads(threads)
         {
@@ -199,6 +205,8 @@ void run_region(int threads, double flops, const std::function<void(Team&)>& bod
             if (threads <= processors()) note_paces(shared.pace);
         }
         cancelled = shared.cancelled.load();
+        shared.cancelled.store(false), shared.lost.store(0);
+        kept = std::move(own);
     }
     if (wants_workers) workers.called(threads > 1);
     if (cancelled) throw Interrupted{};
