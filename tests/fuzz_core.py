@@ -189,15 +189,23 @@ def function_of(name):
     """What `calls()` calls by this name; of a class's members it takes the object first."""
     owner, _, member = name.split()[0].rpartition(".")
     if owner:
-        return lambda made, *given: of_object(getattr(made, member), *given)
+        return unbound(getattr(getattr(_core, owner), member))
     function = getattr(_core, member)
     if member in ("fma_peak", "read_bandwidth"):
         return lambda double, threads, seconds: function(double, threads, brief(seconds))
     return function
 
 
-def of_object(member, *given):
-    return member(*given) if callable(member) else member
+def unbound(member):
+    """A method, or what reads a property and calls it if it is a function."""
+    if not isinstance(member, property):
+        return member
+
+    def read(made, *given):
+        value = member.fget(made)
+        return value(*given) if callable(value) else value
+
+    return read
 
 
 def brief(seconds):

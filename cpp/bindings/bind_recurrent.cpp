@@ -306,6 +306,8 @@ void py_backward(const PyPlan& p, const PyCache& cache, const py::object& x,
 
 void bind_recurrent(py::module_& m) {
     using py::arg;
+    // Members by lambdas: where self is None, a reference is refused; a member function would be
+    // called with a null pointer.
     py::class_<PyPlan>(m, "Plan")
         .def(py::init(&make_plan), arg("cell"), arg("double_precision"), arg("steps"), arg("batch"),
              arg("input_size"), arg("hidden_size"), arg("num_layers"), arg("num_directions"),
@@ -314,12 +316,15 @@ void bind_recurrent(py::module_& m) {
              arg("input_dropout") = 0.0)
         .def_property_readonly("chunk_steps",
                                [](const PyPlan& p) { return p.plan.schedule.chunk_steps; })
-        .def_property_readonly("cache_nbytes", &PyPlan::cache_bytes);
+        .def_property_readonly("cache_nbytes", [](const PyPlan& p) { return p.cache_bytes(); });
     py::class_<PyCache>(m, "Cache")
-        .def_property_readonly("nbytes", &PyCache::bytes)
-        .def("row_sums_size", &PyCache::row_sums, arg("plan"), arg("rows"));
+        .def_property_readonly("nbytes", [](const PyCache& c) { return c.bytes(); })
+        .def(
+            "row_sums_size",
+            [](const PyCache& c, const PyPlan& p, index rows) { return c.row_sums(p, rows); },
+            arg("plan"), arg("rows"));
     py::class_<PyPackedWeights>(m, "PackedWeights")
-        .def_property_readonly("nbytes", &PyPackedWeights::bytes)
+        .def_property_readonly("nbytes", [](const PyPackedWeights& w) { return w.bytes(); })
         .def_property_readonly("isa", [](const PyPackedWeights& w) {
             return std::visit([](const auto& s) { return s.kernels.f32->isa; }, w.stack);
         });

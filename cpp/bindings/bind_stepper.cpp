@@ -112,8 +112,10 @@ void bind_stepper(py::module_& m) {
                                [](const py::object& self) {
                                    return plain_function<PyStepper, &PyStepper::step>(self, "step");
                                })
-        .def("reset", &PyStepper::reset, arg("h"), arg("c"))
-        .def_property_readonly("state", &PyStepper::state);
+        .def(
+            "reset", [](PyStepper& s, const py::object& h, const py::object& c) { s.reset(h, c); },
+            arg("h"), arg("c"))
+        .def_property_readonly("state", [](PyStepper& s) { return s.state(); });
 }
 
 }  // namespace fastrnn
