@@ -10,6 +10,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from torch.nn.utils import parametrizations, parametrize, prune  # noqa: E402
+from torch.nn.utils.rnn import pack_padded_sequence  # noqa: E402
 
 import fastrnn.torch  # noqa: E402
 from fastrnn.torch import explain  # noqa: E402
@@ -260,6 +261,11 @@ def test_calls_of_few_steps_go_to_torch_nn_where_that_is_quicker(name):
     ours = getattr(fastrnn.torch, name)(600, 600)
     few, many = torch.zeros(1, 2, 600), torch.zeros(60, 2, 600)
     assert explain(ours, few).path == "torch.nn"
+    assert explain(ours, torch.zeros(2, 2, 600)).path == "torch.nn"
+    assert explain(ours, torch.zeros(1, 500, 600)).path == "torch.nn"
+    assert explain(ours, torch.zeros(2, 128, 600)).path == "fastrnn"
+    packed = pack_padded_sequence(torch.zeros(3, 100, 600), [3] * 56 + [2] * 44)  # 256 rows
+    assert explain(ours, packed).path == "fastrnn"
     assert explain(ours, many).path == "fastrnn"
     assert explain(fastrnn.torch.LSTM(600, 600), few).path == "fastrnn"
     with always_fastrnn():
