@@ -12,6 +12,7 @@ from cases import (
     problem_of,
     run_backward,
     run_forward,
+    settings,
     stacked,
 )
 
@@ -42,6 +43,19 @@ def test_the_gradient_past_the_end_of_a_sequence_is_zero(cell, isa):
     gradients = run_backward(case, result.cache)
     assert not past_the_end(gradients.x).any()
     assert all(gradients.x[:n, b].any(axis=-1).all() for b, n in enumerate(RAGGED))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_zeros_replace_what_was_in_memory_past_the_ends(threads):
+    case = Case("lstm", T=150, B=40, I=11, H=20, layers=2, bidirectional=True)
+    lengths = np.random.default_rng(0).integers(0, case.T, case.B)  # none is full
+    with settings(threads=threads):
+        for _ in range(2):  # the second run's arrays lie where the dense ones lay
+            run_backward(case, run_forward(case).cache)
+            result = run_forward(case, lengths=lengths)
+            gradients = run_backward(case, result.cache)
+            for array in (result.output, result.cells, gradients.x):
+                assert not past_the_end(array, lengths).any()
 
 
 @pytest.mark.parametrize("cell", CELLS)

@@ -5,17 +5,6 @@
 namespace fastrnn {
 namespace {
 
-template <class T>
-void zero_past_the_end(const Plan& plan, const Tensor3<T>& t, index width) {
-    if (!t.data || t.packed) return;
-    for (std::size_t i = 0; i < plan.schedule.order.size(); ++i) {
-        for (index s = plan.schedule.length[i]; s < plan.shape.steps; ++s) {
-            std::fill_n(t.data + s * t.time_stride + plan.schedule.order[i] * t.batch_stride, width,
-                        T(0));
-        }
-    }
-}
-
 // to += from for the valid tokens of [T, B, width].
 template <class T>
 void add_tokens(Team& team, const Plan& plan, const KernelTable<T>& table, index width,
@@ -106,7 +95,7 @@ BackwardDirectionCall<T> BackwardPass<T>::direction_call(index layer, index dire
 template <class T>
 void BackwardPass<T>::run() {
     const RecurrentShape& shape = plan_.shape;
-    if (!call_.x_rows) zero_past_the_end(plan_, call_.dx, shape.input_size);
+    std::atomic<index> next_zeros{0};
     fastrnn::run(sharing_.team(), sharing_.work, [&](Team& team) {
         for (index layer = shape.layers - 1; layer >= 0; --layer) {
             drop_again(team, layer);
@@ -117,6 +106,7 @@ void BackwardPass<T>::run() {
             if (layer > 0) finish_gradient_of_output(team, layer - 1);
         }
         if (call_.dx.data) finish_gradient_of_input(team);
+        if (!call_.x_rows) zero_past_the_ends(team, next_zeros, plan_, call_.dx, shape.input_size);
     });
 }
 

@@ -45,7 +45,6 @@ public:
                      const ForwardDirectionCall<T>& call)
         : Direction<T>(plan, kernels, sharing, call.input, call.h0),
           call_(call),
-          steps_(plan.shape.steps),
           shares_products_(call.x_rows &&
                            static_cast<double>(call.x_rows.rows) <
                                most_rows_shared * static_cast<double>(schedule_.tokens())),
@@ -246,7 +245,7 @@ private:
         return a;
     }
 
-    // The final states, and zeros past the sequences' ends.
+    // The final states.
     void finish(const Share& share) {
         const index column = share.unit_begin * L_, end = smaller(hidden_, share.unit_end * L_);
         if (column >= end) return;
@@ -263,17 +262,10 @@ private:
                                 call_.cn + row * hidden_ + u * L_);
                 }
             }
-            for (const Tensor3<T>& t : {call_.output, call_.cells}) {
-                for (index s = length; t.data && !t.packed && s < steps_; ++s) {
-                    T* past = t.data + s * t.time_stride + row * t.batch_stride;
-                    std::fill(past + column, past + end, T(0));
-                }
-            }
         }
     }
 
     const ForwardDirectionCall<T> call_;
-    const index steps_;           // of the arrays, the longest sequence's or more
     const bool shares_products_;  // the input's, between the tokens that have one row
     const TimeView<const T> x_;   // if not
     const TimeView<T> h_, cells_;

@@ -73,6 +73,7 @@ void ForwardPass<T>::run() {
         if (!call_.packed) directions_[i].pack(team, call_.weights[i]);
         directions_[i].run(team);
     };
+    std::atomic<index> next_zeros[2] = {{0}, {0}};
     fastrnn::run(sharing_.team(), sharing_.work, [&](Team& team) {
         for (index d = 0; d < D && shape.drops_input(); ++d)
             drop_input<T>(team, plan_, table_, d, call_.x, input_of(d));
@@ -87,6 +88,10 @@ void ForwardPass<T>::run() {
             }
             for_directions(team, sharing_, D,
                            [&](Team& part, index d) { run_direction(part, layer * D + d); });
+        }
+        if (plan_.ragged) {
+            zero_past_the_ends(team, next_zeros[0], plan_, call_.output, D * shape.hidden_size);
+            zero_past_the_ends(team, next_zeros[1], plan_, call_.cells, D * shape.hidden_size);
         }
     });
 }

@@ -80,16 +80,38 @@ Sharing choose_sharing(const Work& work) {
     return best;
 }
 
-Team::Range split_rows(const Sharing& sharing, index batch, int group, int groups) {
-    if (sharing.pace.size() != static_cast<std::size_t>(groups))
-        return Team::split(batch, 1, group, groups);
-    const auto first = sharing.pace.begin(), last = sharing.pace.end();
-    const auto rows_before = [&](int g) {
-        const double part =
-            std::accumulate(first, first + g, 0.0) / std::accumulate(first, last, 0.0);
-        return static_cast<index>(std::lround(part * static_cast<double>(batch)));
+std::vector<index> rows_of_group(const Sharing& sharing, const Schedule& schedule, int group,
+                                 int groups) {
+    const bool by_pace = sharing.pace.size() == static_cast<std::size_t>(groups);
+    const auto pace = [&](int g) {
+        return by_pace ? sharing.pace[static_cast<std::size_t>(g)] : 1.0;
     };
-    return {rows_before(group), rows_before(group + 1)};
+    std::vector<index> rows;
+    if (schedule.full()) {
+        const auto first_of = [&](int g) {
+            if (!by_pace) return schedule.batch * g / groups;
+            const auto first = sharing.pace.begin(), last = sharing.pace.end();
+            const double part =
+                std::accumulate(first, first + g, 0.0) / std::accumulate(first, last, 0.0);
+            return static_cast<index>(std::lround(part * static_cast<double>(schedule.batch)));
+        };
+        rows.resize(static_cast<std::size_t>(first_of(group + 1) - first_of(group)));
+        std::iota(rows.begin(), rows.end(), first_of(group));
+        return rows;
+    }
+    std::vector<double> work(static_cast<std::size_t>(groups), 0.0);
+    for (index i = 0; i < schedule.batch; ++i) {
+        const auto done_by = [&](int g) {
+            return (work[static_cast<std::size_t>(g)] + static_cast<double>(schedule.length[i])) /
+                   pace(g);
+        };
+        int first = 0;
+        for (int g = 1; g < groups; ++g)
+            if (done_by(g) < done_by(first)) first = g;
+        work[static_cast<std::size_t>(first)] += static_cast<double>(schedule.length[i]);
+        if (first == group) rows.push_back(i);
+    }
+    return rows;
 }
 
 }  // namespace fastrnn

@@ -22,7 +22,7 @@ struct Sharing {
     int members = 1;     // of a group, that take some of the units each
     bool apart = false;  // the two directions of a layer side by side, each by half of the team
     double work = 0;     // of the call, as given to choose_sharing
-    // Of each group: rows are shared in proportion. Empty: equally.
+    // Of each group: what it gets of the rows is in proportion. Empty: equal parts.
     std::vector<double> pace;
 
     bool by_units() const { return members > 1; }
@@ -69,18 +69,17 @@ Sharing share_stack(const Plan& plan, const KernelTable<T>& table, bool backward
     work.batch = s.batch;
     work.unit_panels = ceil_div(ceil_div(s.hidden_size, table.lanes), unit_grain);
     work.directions = s.directions;
-    // Of ragged sequences members take turns, and a stream's steps are shared once for all of them.
-    work.by_pace = plan.schedule.full() && plan.schedule.steps > 1;
+    work.by_pace = plan.schedule.steps > 1;  // a stream's are shared once for all of them
     return choose_sharing(work);
 }
 
-// The neighbouring rows of one group.
-Team::Range split_rows(const Sharing& sharing, index batch, int group, int groups);
+// The sequences of one group, the longest first. Of sequences of one length it takes neighbours, so
+// that no two groups write to one cache line; of others, one by one, each goes to whoever would
+// have done it first.
+std::vector<index> rows_of_group(const Sharing& sharing, const Schedule& schedule, int group,
+                                 int groups);
 
 // One member's part: which sequences, which registers of units.
-//
-// Of sequences of one length a group takes neighbours, so that no two write to one cache line; of
-// others, which are sorted by length, every so many-th, so that all have equal work.
 struct Share {
     // The region may have got fewer members than it asked for.
     Share(Team& team, const Sharing& sharing, const Schedule& schedule, index units,
@@ -89,28 +88,26 @@ struct Share {
         const Team::Range own = group.split(units, unit_grain);
         unit_begin = own.begin, unit_end = own.end;
         const int groups = team.size() / group.size(), number = team.rank() / group.size();
-        const Team::Range neighbours = split_rows(sharing, schedule.batch, number, groups);
-        first = schedule.full() ? neighbours.begin : number;
-        every = schedule.full() ? 1 : groups;
-        const index end = schedule.full() ? neighbours.end : schedule.batch;
-        for (index i = first; i < end; i += every) row.push_back(i);
+        row = rows_of_group(sharing, schedule, number, groups);
+        for (const index i : row) tokens += schedule.length[i];
+        active_with_all = row.empty() ? 0 : row.back() + 1;
         comparable = schedule.batch >= 8 * groups && units % (unit_grain * group.size()) == 0;
     }
     // How many of this member's sequences are among the first `active`.
     index rows(index active) const {
-        const index before = active > first ? ceil_div(active - first, every) : 0;
-        return smaller(before, static_cast<index>(row.size()));
+        if (active >= active_with_all) return static_cast<index>(row.size());
+        return std::lower_bound(row.begin(), row.end(), active) - row.begin();
     }
 
     // For Team::note_pace; 0 where members' shares are too small or too different for their times
     // to tell who is fast.
-    double comparable_work() const { return comparable ? static_cast<double>(row.size()) : 0; }
+    double comparable_work() const { return comparable ? static_cast<double>(tokens) : 0; }
 
     Team group;  // the members that have the same sequences: they meet after each step
-    index first, every;
     index unit_begin, unit_end;
     bool comparable;
     std::vector<index> row;
+    index active_with_all = 0, tokens = 0;
 };
 
 }  // namespace fastrnn

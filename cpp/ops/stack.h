@@ -2,11 +2,15 @@
 // other, and how a team goes through the directions of one.
 #pragma once
 
+#include <algorithm>
+#include <atomic>
 #include <vector>
 
 #include "ops/sharing.h"
 
 namespace fastrnn {
+
+constexpr index zeros_bytes_per_task = 128 << 10;
 
 // An inner layer's output, what dropout makes of it, or the gradient of either: [T, B, D * H] in
 // one of `buffers`, which layers take in turn.
@@ -36,6 +40,31 @@ void for_directions(Team& team, const Sharing& sharing, index directions, const 
     } else {
         for (index d = 0; d < directions; ++d) body(team, d);
     }
+}
+
+// Zeros past the sequences' ends in an array of the caller's, [T, B, width]: step by step, since a
+// step's rows are neighbours in memory. The last work of a region, for whoever comes to it first;
+// `next` must start at 0.
+template <class T>
+void zero_past_the_ends(Team& team, std::atomic<index>& next, const Plan& plan,
+                        const Tensor3<T>& array, index width) {
+    const Schedule& schedule = plan.schedule;
+    const index steps = plan.shape.steps, batch = schedule.batch;
+    const index full = batch > 0 ? schedule.length.back() : steps;  // that all sequences have
+    if (!array.data || array.packed || full == steps) return;
+    const index row_bytes = larger(1, width * index{sizeof(T)});
+    const index task_steps = larger(1, zeros_bytes_per_task / (batch * row_bytes));
+    for_tasks(team, next, ceil_div(steps - full, task_steps), [&](index task) {
+        const index begin = full + task * task_steps, end = smaller(steps, begin + task_steps);
+        for (index s = begin; s < end; ++s) {
+            const index active = s < schedule.steps ? schedule.active[s] : 0;
+            for (index i = active; i < batch; ++i) {
+                std::fill_n(
+                    array.data + s * array.time_stride + schedule.order[i] * array.batch_stride,
+                    width, T(0));
+            }
+        }
+    });
 }
 
 }  // namespace fastrnn
