@@ -61,7 +61,7 @@ def test_any_number_of_threads_gives_the_same_bits_for_a_large_network(cell, isa
 @pytest.mark.parametrize("lengths", ["none", "ragged"])
 @cells
 def test_groups_of_rows_and_units_give_the_same_bits(cell, lengths, paces):
-    """A large team shares both, and on uneven processors the rows by who is how fast."""
+    """A large team shares both, on uneven processors the rows by who is how fast."""
     case = Case(cell, T=12, B=100, I=24, H=320, lengths=lengths, dtype="float32")
     with settings(threads=1):
         expected = run_forward(case)
@@ -73,6 +73,28 @@ def test_groups_of_rows_and_units_give_the_same_bits(cell, lengths, paces):
             result = run_forward(case)
             assert_same_bits(result, expected)
             assert_same_bits(run_backward(case, result.cache), gradients)
+
+
+@pytest.mark.parametrize("paces", [[1.0, 0.6, 0.8], [0.3, 1.0, 0.5]], ids=str)
+@pytest.mark.parametrize("shape", [dict(H=320), dict(H=200, bidirectional=True)], ids=str)
+@cells
+def test_units_of_uneven_members_give_the_same_bits(cell, shape, paces, isa):
+    """A small team shares the units by who is how fast; its parts begin within panels."""
+    recompute = "none" if cell.startswith("rnn") else "checkpoint"
+    case = Case(cell, T=12, B=24, I=24, lengths="ragged", dtype="float32", **shape)
+    with settings(threads=1):
+        expected = run_forward(case)
+        gradients = run_backward(case, expected.cache)
+    for threads in [2, 3]:
+        with settings(threads=threads):
+            for again in ("none", recompute):
+                for _ in range(2):  # what was seen twice is believed
+                    _core.note_paces(paces[:threads])
+                result = run_forward(case, recompute=again)
+                assert_same_bits(result, expected)
+                for _ in range(2):
+                    _core.note_paces(paces[:threads])
+                assert_same_bits(run_backward(case, result.cache), gradients)
 
 
 @cells

@@ -47,9 +47,8 @@ BackwardPass<T>::BackwardPass(const Plan& plan, const Cache<T>& cache, const Bac
         reverse_dx_ = Buffer<T>(larger(shape.steps * shape.batch, call.x_rows.rows) * width);
     }
 
-    index unit_panel = table_.product_panel;
-    if (sharing_.by_units())
-        unit_panel = larger(1, smaller(unit_panel, ceil_div(H, table_.lanes) / sharing_.members));
+    const index unit_panel =
+        even_panel(ceil_div(H, table_.lanes) / sharing_.members, table_.product_panel);
     for (index layer = 0; layer < shape.layers; ++layer)
         for (index d = 0; d < D; ++d) calls_.push_back(direction_call(layer, d));
     directions_.reserve(calls_.size());

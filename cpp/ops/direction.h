@@ -9,6 +9,12 @@
 
 namespace fastrnn {
 
+// The width of the fewest panels, none wider than `most`, that n registers fill: all alike, since a
+// product is slow on a narrow one.
+inline index even_panel(index n, index most) {
+    return larger(1, ceil_div(n, larger(1, ceil_div(n, most))));
+}
+
 template <class T>
 class Direction {
 protected:

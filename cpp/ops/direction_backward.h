@@ -38,8 +38,9 @@ public:
     }
 
     void run(Team& team) {
-        Share share(team, sharing_, schedule_, units_, unit_panel_);
+        Share share(team, sharing_, schedule_, units_, sharing_.groups > 1 ? unit_panel_ : 1);
         prepare(team, share);
+        const index panel = this->panel(team, share);
         team.barrier();
         std::vector<index> a_offset, c_offset;
         for (const index i : share.row) {
@@ -52,7 +53,7 @@ public:
             if (recompute_ && !team.cancelled()) recompute_->chunk(share, c);
             for (index s = schedule_.chunk_end(c) - 1; s >= schedule_.chunk_begin(c); --s) {
                 if (!team.cancelled()) {
-                    recurrent_product(share, s + 1, a_offset, c_offset);
+                    recurrent_product(share, panel, s + 1, a_offset, c_offset);
                     step(share, s);
                 }
                 share.group.barrier();
@@ -64,7 +65,7 @@ public:
         }
         products_.of_rows(team);
         if (!team.cancelled()) {
-            recurrent_product(share, 0, a_offset, c_offset);
+            recurrent_product(share, panel, 0, a_offset, c_offset);
             finish_states(share);
         }
         team.barrier();
@@ -72,14 +73,28 @@ public:
     }
 
 private:
+    // Where all share the same sequences, each packs what it reads itself, its units may begin
+    // anywhere, and it has panels of its own.
+    static bool one_group(const Team& team, const Share& share) {
+        return share.group.size() == team.size();
+    }
+    // Registers in a panel of the recurrent weights.
+    index panel(const Team& team, const Share& share) const {
+        return one_group(team, share)
+                   ? even_panel(share.unit_end - share.unit_begin, table_.product_panel)
+                   : unit_panel_;
+    }
+
     // W_hh transposed, the states' gradients, what the products begin with.
     void prepare(Team& team, const Share& share) {
-        const Team::Range range = team.split(units_, unit_panel_);
+        const Team::Range range = one_group(team, share)
+                                      ? Team::Range{share.unit_begin, share.unit_end}
+                                      : team.split(units_, unit_panel_);
         PackGates<T> args;
         args.hidden = hidden_, args.gates = cell_.gates, args.gate = cell_.h_gate;
         args.unit_begin = 0, args.unit_end = units_;
         args.weight = call_.weights.w_hh, args.stride = call_.weights.w_hh_stride;
-        args.panel = unit_panel_;
+        args.panel = panel(team, share);
         args.packed = work_.w_hh.data() + range.begin * L_ * this->gate_terms();
         if (range.begin < range.end) {
             table_.pack_gates_transposed(args, range.begin * L_, smaller(hidden_, range.end * L_));
@@ -104,15 +119,15 @@ private:
     }
 
     // dh_{s-1} += W_hh^T dgates_s, for the sequences active at step s.
-    void recurrent_product(const Share& share, index s, const std::vector<index>& a_offset,
-                           const std::vector<index>& c_offset) {
+    void recurrent_product(const Share& share, index panel, index s,
+                           const std::vector<index>& a_offset, const std::vector<index>& c_offset) {
         if (s >= schedule_.steps || share.unit_begin >= share.unit_end) return;
         ProductArgs<T> p;
         p.rows = share.rows(schedule_.active[s]);
         p.a = products_.dgates_at(s, p.run_stride), p.a_offset = a_offset.data();
         this->sum_over_gates(p);
         p.b = work_.w_hh.data() + share.unit_begin * L_ * this->gate_terms();
-        p.vectors = share.unit_end - share.unit_begin, p.panel = unit_panel_;
+        p.vectors = share.unit_end - share.unit_begin, p.panel = panel;
         p.c = work_.dh.data() + share.unit_begin * schedule_.batch * L_,
         p.c_offset = c_offset.data();
         p.group_stride = schedule_.batch * L_;
@@ -160,7 +175,7 @@ private:
     T* const gates_;  // null: computed again, or there are none
     T* const c_;      // null: computed again, or there is none
     std::optional<DirectionRecompute<T>> recompute_;
-    const index unit_panel_;  // registers in a panel of the recurrent weights
+    const index unit_panel_;  // registers in a panel that several groups read
     DirectionProducts<T> products_;
     const TimeView<const T> h_, doutput_, dcells_;
 };

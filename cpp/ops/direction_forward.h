@@ -85,7 +85,7 @@ public:
 
     // Fills what use_packed() was given.
     void pack(Team& team, const LayerWeights<const T>& weights) {
-        const Team::Range range = team.split(units_, unit_grain());
+        const Team::Range range = units_of_member(sharing_, team, units_, unit_grain());
         pack_layer(table_, cell_, weights, hidden_, input_, range.begin, range.end, *packed_);
         // By units alone, the members read only what they packed themselves.
         if (sharing_.groups > 1) team.barrier();

@@ -18,10 +18,11 @@ constexpr double far_bytes_per_second = 25e9;    // weights that stream from the
 constexpr double near_bytes = 1 << 20;
 constexpr double handed_on_bytes_per_second = 12e9;  // from one core to another
 constexpr double barrier_seconds = 1e-6;
+constexpr double waiting = 0.03;  // of a step's time, for whoever is held up in it
 
-// Of one step of one direction, shared by `groups` of `members`, whose groups do as much together
-// as `capacity` of them at the fastest pace.
-double step_seconds(const Work& work, int groups, int members, double capacity) {
+// Of one step of one direction, shared by `groups` of `members`, each of whom takes `slowdown`
+// times as long for an equal part as the fastest would.
+double step_seconds(const Work& work, int groups, int members, double slowdown) {
     const auto largest_part = [](index n, int parts) {
         return static_cast<double>(ceil_div(n, parts)) / static_cast<double>(larger(1, n));
     };
@@ -29,23 +30,32 @@ double step_seconds(const Work& work, int groups, int members, double capacity) 
                  units = largest_part(work.unit_panels, members);
     const double weight_bytes = work.weight_bytes * units;
     const bool near = weight_bytes <= near_bytes;
-    const double alone = work.step_flops * rows * units / flops_per_second * groups / capacity +
+    const double alone = work.step_flops * rows * units / flops_per_second * slowdown +
                          weight_bytes / (near ? near_bytes_per_second : far_bytes_per_second);
     if (members == 1) return alone;
     // What others have made comes in while a member reads as much of its own; the rest it waits
     // for.
     const double from_others = work.gradient_bytes * rows * std::max(0.0, 1 - 2 * units);
-    return alone + barrier_seconds + from_others / handed_on_bytes_per_second;
+    return alone * (1 + waiting) + barrier_seconds + from_others / handed_on_bytes_per_second;
 }
 
-// A group's units are shared equally, so that it is as fast as its slowest member.
-std::vector<double> group_paces(const std::vector<double>& paces, int groups, int members) {
+// Of the members of a single group. Several share their units alike, so that each is as fast as its
+// slowest member.
+std::vector<double> paces_of(const std::vector<double>& paces, int groups, int members) {
+    if (groups == 1) return {paces.begin(), paces.begin() + members};
     std::vector<double> slowest;
-    for (int g = 0; g < groups && !paces.empty(); ++g) {
+    for (int g = 0; g < groups; ++g) {
         const auto first = paces.begin() + g * members;
         slowest.push_back(*std::min_element(first, first + members));
     }
     return slowest;
+}
+
+// How many of n come before part number `part`, where parts are in proportion to their pace.
+index part_before(const std::vector<double>& pace, int part, index n) {
+    const double before = std::accumulate(pace.begin(), pace.begin() + part, 0.0),
+                 all = std::accumulate(pace.begin(), pace.end(), 0.0);
+    return static_cast<index>(std::lround(before / all * static_cast<double>(n)));
 }
 
 }  // namespace
@@ -64,11 +74,18 @@ Sharing choose_sharing(const Work& work) {
             if (n % members != 0) continue;
             const int groups = n / members;
             std::vector<double> pace;
-            if (at_once == 1) pace = group_paces(paces, groups, members);
-            const double capacity =
-                pace.empty() ? groups : std::accumulate(pace.begin(), pace.end(), 0.0);
+            double slowdown = 1;
+            if (!paces.empty() && work.batch >= rows_for_pace * groups) {
+                if (at_once == 1) {
+                    pace = paces_of(paces, groups, members);
+                    slowdown = static_cast<double>(pace.size()) /
+                               std::accumulate(pace.begin(), pace.end(), 0.0);
+                } else {  // the halves' work is equal
+                    slowdown = 1 / *std::min_element(paces.begin(), paces.end());
+                }
+            }
             const double seconds = static_cast<double>(work.directions / at_once) *
-                                   step_seconds(work, groups, members, capacity);
+                                   step_seconds(work, groups, members, slowdown);
             if (seconds >= best_seconds) continue;
             best = {groups, members, at_once == 2, work.call, std::move(pace)};
             best_seconds = seconds;
@@ -80,6 +97,16 @@ Sharing choose_sharing(const Work& work) {
     return best;
 }
 
+Team::Range units_of_member(const Sharing& sharing, const Team& group, index units, index grain) {
+    if (sharing.groups > 1 || sharing.pace.size() != static_cast<std::size_t>(group.size()))
+        return group.split(units, grain);
+    const index grains = ceil_div(units, grain);
+    const auto before = [&](int member) {
+        return smaller(units, grain * part_before(sharing.pace, member, grains));
+    };
+    return {before(group.rank()), before(group.rank() + 1)};
+}
+
 std::vector<index> rows_of_group(const Sharing& sharing, const Schedule& schedule, int group,
                                  int groups) {
     const bool by_pace = sharing.pace.size() == static_cast<std::size_t>(groups);
@@ -89,11 +116,8 @@ std::vector<index> rows_of_group(const Sharing& sharing, const Schedule& schedul
     std::vector<index> rows;
     if (schedule.full()) {
         const auto first_of = [&](int g) {
-            if (!by_pace) return schedule.batch * g / groups;
-            const auto first = sharing.pace.begin(), last = sharing.pace.end();
-            const double part =
-                std::accumulate(first, first + g, 0.0) / std::accumulate(first, last, 0.0);
-            return static_cast<index>(std::lround(part * static_cast<double>(schedule.batch)));
+            return by_pace ? part_before(sharing.pace, g, schedule.batch)
+                           : schedule.batch * g / groups;
         };
         rows.resize(static_cast<std::size_t>(first_of(group + 1) - first_of(group)));
         std::iota(rows.begin(), rows.end(), first_of(group));

@@ -22,13 +22,17 @@ struct Sharing {
     int members = 1;     // of a group, that take some of the units each
     bool apart = false;  // the two directions of a layer side by side, each by half of the team
     double work = 0;     // of the call, as given to choose_sharing
-    // Of each group: what it gets of the rows is in proportion. Empty: equal parts.
+    // Of each group, or of each member of a single one: what it gets of the rows, or of the units,
+    // is in proportion. Empty: equal parts.
     std::vector<double> pace;
 
     bool by_units() const { return members > 1; }
     int threads() const { return groups * members; }  // that share a direction
     int team() const { return apart ? 2 * threads() : threads(); }
 };
+
+// Rows of a group from which on its time tells how fast it is.
+constexpr index rows_for_pace = 8;
 
 struct Work {
     // Floating-point operations or bytes of weights that are read, whichever are more, since one
@@ -40,7 +44,7 @@ struct Work {
     double step_flops = 0, weight_bytes = 0, gradient_bytes = 0;
     index batch = 0, unit_panels = 0;  // what can be shared
     index directions = 1;
-    bool by_pace = false;  // rows may be shared in proportion to how fast the members are
+    bool by_pace = false;  // it may be shared in proportion to how fast the members are
 };
 
 Sharing choose_sharing(const Work& work);
@@ -79,19 +83,23 @@ Sharing share_stack(const Plan& plan, const KernelTable<T>& table, bool backward
 std::vector<index> rows_of_group(const Sharing& sharing, const Schedule& schedule, int group,
                                  int groups);
 
+// The registers of units of one member of a group, in whole grains.
+Team::Range units_of_member(const Sharing& sharing, const Team& group, index units, index grain);
+
 // One member's part: which sequences, which registers of units.
 struct Share {
     // The region may have got fewer members than it asked for.
     Share(Team& team, const Sharing& sharing, const Schedule& schedule, index units,
           index unit_grain)
         : group(team.part(team.size() % sharing.members ? 1 : team.size() / sharing.members)) {
-        const Team::Range own = group.split(units, unit_grain);
+        const Team::Range own = units_of_member(sharing, group, units, unit_grain);
         unit_begin = own.begin, unit_end = own.end;
         const int groups = team.size() / group.size(), number = team.rank() / group.size();
         row = rows_of_group(sharing, schedule, number, groups);
         for (const index i : row) tokens += schedule.length[i];
         active_with_all = row.empty() ? 0 : row.back() + 1;
-        comparable = schedule.batch >= 8 * groups && units % (unit_grain * group.size()) == 0;
+        comparable = schedule.batch >= rows_for_pace * groups &&
+                     (group.size() == 1 || units >= 4 * unit_grain * group.size());
     }
     // How many of this member's sequences are among the first `active`.
     index rows(index active) const {
@@ -99,9 +107,11 @@ struct Share {
         return std::lower_bound(row.begin(), row.end(), active) - row.begin();
     }
 
-    // For Team::note_pace; 0 where members' shares are too small or too different for their times
-    // to tell who is fast.
-    double comparable_work() const { return comparable ? static_cast<double>(tokens) : 0; }
+    // For Team::note_pace; 0 where members' shares are too small for their times to tell who is
+    // fast.
+    double comparable_work() const {
+        return comparable ? static_cast<double>(tokens * (unit_end - unit_begin)) : 0;
+    }
 
     Team group;  // the members that have the same sequences: they meet after each step
     index unit_begin, unit_end;
