@@ -76,12 +76,14 @@ def test_groups_of_rows_and_units_give_the_same_bits(cell, lengths, paces):
 
 
 @pytest.mark.parametrize("paces", [[1.0, 0.6, 0.8], [0.3, 1.0, 0.5]], ids=str)
-@pytest.mark.parametrize("shape", [dict(H=320), dict(H=200, bidirectional=True)], ids=str)
+@pytest.mark.parametrize(
+    "shape", [dict(T=12, H=320), dict(T=12, H=200, bidirectional=True), dict(T=4, H=640)], ids=str
+)
 @cells
 def test_units_of_uneven_members_give_the_same_bits(cell, shape, paces, isa):
     """A small team shares the units by who is how fast; its parts begin within panels."""
     recompute = "none" if cell.startswith("rnn") else "checkpoint"
-    case = Case(cell, T=12, B=24, I=24, lengths="ragged", dtype="float32", **shape)
+    case = Case(cell, B=24, I=24, lengths="ragged", dtype="float32", **shape)
     with settings(threads=1):
         expected = run_forward(case)
         gradients = run_backward(case, expected.cache)

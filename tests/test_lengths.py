@@ -45,15 +45,18 @@ def test_the_gradient_past_the_end_of_a_sequence_is_zero(cell, isa):
     assert all(gradients.x[:n, b].any(axis=-1).all() for b, n in enumerate(RAGGED))
 
 
+@pytest.mark.parametrize("batch_first", [False, True])
 @pytest.mark.parametrize("threads", [1, 2, 3])
-def test_zeros_replace_what_was_in_memory_past_the_ends(threads):
+def test_zeros_replace_what_was_in_memory_past_the_ends(threads, batch_first):
     case = Case("lstm", T=150, B=40, I=11, H=20, layers=2, bidirectional=True)
     lengths = np.random.default_rng(0).integers(0, case.T, case.B)  # none is full
     with settings(threads=threads):
         for _ in range(2):  # the second run's arrays lie where the dense ones lay
-            run_backward(case, run_forward(case).cache)
-            result = run_forward(case, lengths=lengths)
-            gradients = run_backward(case, result.cache)
+            dense = run_forward(case, batch_first=batch_first)
+            run_backward(case, dense.cache, batch_first=batch_first)
+            del dense
+            result = run_forward(case, lengths=lengths, batch_first=batch_first)
+            gradients = run_backward(case, result.cache, batch_first=batch_first)
             for array in (result.output, result.cells, gradients.x):
                 assert not past_the_end(array, lengths).any()
 

@@ -9,8 +9,8 @@
 
 namespace fastrnn {
 
-// The width of the fewest panels, none wider than `most`, that n registers fill: all alike, since a
-// product is slow on a narrow one.
+// The width of the panels of n registers, `most` or less: the narrowest that makes no more of them,
+// so that the last one, which gets what is left, is seldom narrow, where a product is slow.
 inline index even_panel(index n, index most) {
     return larger(1, ceil_div(n, larger(1, ceil_div(n, most))));
 }

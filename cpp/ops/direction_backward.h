@@ -38,9 +38,11 @@ public:
     }
 
     void run(Team& team) {
-        Share share(team, sharing_, schedule_, units_, sharing_.groups > 1 ? unit_panel_ : 1);
-        prepare(team, share);
-        const index panel = this->panel(team, share);
+        Share share(team, sharing_, schedule_, units_, one_group() ? 1 : unit_panel_);
+        const index panel =
+            one_group() ? even_panel(share.unit_end - share.unit_begin, table_.product_panel)
+                        : unit_panel_;
+        prepare(team, share, panel);
         team.barrier();
         std::vector<index> a_offset, c_offset;
         for (const index i : share.row) {
@@ -73,28 +75,19 @@ public:
     }
 
 private:
-    // Where all share the same sequences, each packs what it reads itself, its units may begin
-    // anywhere, and it has panels of its own.
-    static bool one_group(const Team& team, const Share& share) {
-        return share.group.size() == team.size();
-    }
-    // Registers in a panel of the recurrent weights.
-    index panel(const Team& team, const Share& share) const {
-        return one_group(team, share)
-                   ? even_panel(share.unit_end - share.unit_begin, table_.product_panel)
-                   : unit_panel_;
-    }
+    // Whether all members have the same sequences: each then packs what it reads of W_hh itself, so
+    // that its units may begin anywhere, in panels of its own.
+    bool one_group() const { return sharing_.groups == 1; }
 
     // W_hh transposed, the states' gradients, what the products begin with.
-    void prepare(Team& team, const Share& share) {
-        const Team::Range range = one_group(team, share)
-                                      ? Team::Range{share.unit_begin, share.unit_end}
-                                      : team.split(units_, unit_panel_);
+    void prepare(Team& team, const Share& share, index panel) {
+        const Team::Range range = one_group() ? Team::Range{share.unit_begin, share.unit_end}
+                                              : team.split(units_, unit_panel_);
         PackGates<T> args;
         args.hidden = hidden_, args.gates = cell_.gates, args.gate = cell_.h_gate;
         args.unit_begin = 0, args.unit_end = units_;
         args.weight = call_.weights.w_hh, args.stride = call_.weights.w_hh_stride;
-        args.panel = panel(team, share);
+        args.panel = panel;
         args.packed = work_.w_hh.data() + range.begin * L_ * this->gate_terms();
         if (range.begin < range.end) {
             table_.pack_gates_transposed(args, range.begin * L_, smaller(hidden_, range.end * L_));

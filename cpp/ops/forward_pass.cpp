@@ -89,10 +89,8 @@ void ForwardPass<T>::run() {
             for_directions(team, sharing_, D,
                            [&](Team& part, index d) { run_direction(part, layer * D + d); });
         }
-        if (plan_.ragged) {
-            zero_past_the_ends(team, next_zeros[0], plan_, call_.output, D * shape.hidden_size);
-            zero_past_the_ends(team, next_zeros[1], plan_, call_.cells, D * shape.hidden_size);
-        }
+        zero_past_the_ends(team, next_zeros[0], plan_, call_.output, D * shape.hidden_size);
+        zero_past_the_ends(team, next_zeros[1], plan_, call_.cells, D * shape.hidden_size);
     });
 }
 

@@ -75,14 +75,13 @@ Sharing choose_sharing(const Work& work) {
             const int groups = n / members;
             std::vector<double> pace;
             double slowdown = 1;
-            if (!paces.empty() && work.batch >= rows_for_pace * groups) {
-                if (at_once == 1) {
-                    pace = paces_of(paces, groups, members);
-                    slowdown = static_cast<double>(pace.size()) /
-                               std::accumulate(pace.begin(), pace.end(), 0.0);
-                } else {  // the halves' work is equal
-                    slowdown = 1 / *std::min_element(paces.begin(), paces.end());
-                }
+            if (!paces.empty() && at_once == 1 && work.batch >= rows_for_pace * groups) {
+                pace = paces_of(paces, groups, members);
+                slowdown = static_cast<double>(pace.size()) /
+                           std::accumulate(pace.begin(), pace.end(), 0.0);
+            } else if (!paces.empty()) {  // parts are equal, and all wait for the slowest
+                const auto taking_part = smaller(at_once * n, static_cast<index>(paces.size()));
+                slowdown = 1 / *std::min_element(paces.begin(), paces.begin() + taking_part);
             }
             const double seconds = static_cast<double>(work.directions / at_once) *
                                    step_seconds(work, groups, members, slowdown);
@@ -110,9 +109,6 @@ Team::Range units_of_member(const Sharing& sharing, const Team& group, index uni
 std::vector<index> rows_of_group(const Sharing& sharing, const Schedule& schedule, int group,
                                  int groups) {
     const bool by_pace = sharing.pace.size() == static_cast<std::size_t>(groups);
-    const auto pace = [&](int g) {
-        return by_pace ? sharing.pace[static_cast<std::size_t>(g)] : 1.0;
-    };
     std::vector<index> rows;
     if (schedule.full()) {
         const auto first_of = [&](int g) {
@@ -123,17 +119,21 @@ std::vector<index> rows_of_group(const Sharing& sharing, const Schedule& schedul
         std::iota(rows.begin(), rows.end(), first_of(group));
         return rows;
     }
-    std::vector<double> work(static_cast<std::size_t>(groups), 0.0);
+    struct Part {
+        double work = 0, time = 1;  // `time`: for a step of one sequence
+    };
+    std::vector<Part> parts(static_cast<std::size_t>(groups));
+    for (std::size_t g = 0; by_pace && g < parts.size(); ++g) parts[g].time = 1 / sharing.pace[g];
     for (index i = 0; i < schedule.batch; ++i) {
-        const auto done_by = [&](int g) {
-            return (work[static_cast<std::size_t>(g)] + static_cast<double>(schedule.length[i])) /
-                   pace(g);
-        };
-        int first = 0;
-        for (int g = 1; g < groups; ++g)
-            if (done_by(g) < done_by(first)) first = g;
-        work[static_cast<std::size_t>(first)] += static_cast<double>(schedule.length[i]);
-        if (first == group) rows.push_back(i);
+        const auto length = static_cast<double>(schedule.length[i]);
+        std::size_t first = 0;
+        double done = (parts[0].work + length) * parts[0].time;
+        for (std::size_t g = 1; g < parts.size(); ++g) {
+            const double by_this = (parts[g].work + length) * parts[g].time;
+            if (by_this < done) first = g, done = by_this;
+        }
+        parts[first].work += length;
+        if (first == static_cast<std::size_t>(group)) rows.push_back(i);
     }
     return rows;
 }

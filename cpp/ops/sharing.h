@@ -26,12 +26,11 @@ struct Sharing {
     // is in proportion. Empty: equal parts.
     std::vector<double> pace;
 
-    bool by_units() const { return members > 1; }
     int threads() const { return groups * members; }  // that share a direction
     int team() const { return apart ? 2 * threads() : threads(); }
 };
 
-// Rows of a group from which on its time tells how fast it is.
+// Rows of a group, in the mean over its steps, from which on its time tells how fast it is.
 constexpr index rows_for_pace = 8;
 
 struct Work {
@@ -98,7 +97,8 @@ struct Share {
         row = rows_of_group(sharing, schedule, number, groups);
         for (const index i : row) tokens += schedule.length[i];
         active_with_all = row.empty() ? 0 : row.back() + 1;
-        comparable = schedule.batch >= rows_for_pace * groups &&
+        const index longest = row.empty() ? 0 : schedule.length[row.front()];
+        comparable = tokens >= rows_for_pace * longest &&
                      (group.size() == 1 || units >= 4 * unit_grain * group.size());
     }
     // How many of this member's sequences are among the first `active`.
