@@ -35,6 +35,7 @@ public:
     }
 
     // The gates, and c where only that before the chunk was kept, of this member's sequences and
+    // units, which may begin anywhere: all cells that keep gates have panels of one register of
     // units.
     void chunk(const Share& share, index c) const {
         const Tokens tokens = find_tokens(share, c);

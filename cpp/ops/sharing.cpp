@@ -39,8 +39,8 @@ double step_seconds(const Work& work, int groups, int members, double slowdown) 
     return alone * (1 + waiting) + barrier_seconds + from_others / handed_on_bytes_per_second;
 }
 
-// Of the members of a single group. Several share their units alike, so that each is as fast as its
-// slowest member.
+// What Sharing::pace is made of: the paces of a single group's members or, of several, whose
+// members get equal parts of the units, that of each group's slowest member.
 std::vector<double> paces_of(const std::vector<double>& paces, int groups, int members) {
     if (groups == 1) return {paces.begin(), paces.begin() + members};
     std::vector<double> slowest;
