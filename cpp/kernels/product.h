@@ -77,31 +77,6 @@ FASTRNN_INLINE void multiply_add(Tile<T, MR, NV>& acc, const X& x, const T* b) {
     }
 }
 
-// Fetches what lies `ahead` elements beyond n registers into the first-level cache. A single row
-// uses each weight once, so it is as fast as they come.
-template <class T>
-FASTRNN_INLINE void fetch_for_row(const T* b, index n, index ahead) {
-    for (index j = 0; j < n * lanes<T>; j += line<T>) __builtin_prefetch(b + j + ahead, 0, 3);
-}
-
-// acc[i][j] += a[i][0 .. k) b[0 .. k)[j], b: [k][NV][L]. Meanwhile, of several rows, k cache lines
-// from `ahead` on are fetched into the second-level cache: weights stream from further away, and
-// the hardware stops fetching at every page.
-template <class T, int MR, int NV>
-FASTRNN_INLINE void accumulate(Tile<T, MR, NV>& acc, const T* const (&a)[MR], const T* b, index k,
-                               const T* ahead) {
-    const index row_ahead = MR > 1 ? 0 : row_ahead_bytes / index{sizeof(T)};
-    FASTRNN_UNROLL_4  // the loop's own arithmetic shares ports with the fma
-        for (index p = 0; p < k; ++p, b += NV * lanes<T>, ahead += line<T>) {
-        if constexpr (MR > 1) {
-            __builtin_prefetch(ahead, 0, 2);
-        } else {
-            fetch_for_row(b, NV, row_ahead);
-        }
-        multiply_add<T, MR, NV>(acc, [&](int i) { return a[i] + p; }, b);
-    }
-}
-
 // A single row has one chain of additions for each register of a panel, too few to keep the
 // pipelines full, so it takes several panels at once. Of registers of 64 bytes the second-level
 // cache brings no more than 4 in the time of an addition.
@@ -111,23 +86,49 @@ constexpr int row_panels(int nv) {
     return static_cast<int>(larger(1, chains / nv));
 }
 
-// acc[q * NV + j] += a[0 .. k) b_q[0 .. k)[j] for the panels b_q, panel_stride apart.
-template <class T, int Panels, int NV>
-FASTRNN_INLINE void accumulate_row(Vec<T> (&acc)[Panels * NV], const T* a, const T* b,
-                                   index panel_stride, index k) {
-    const index row_ahead = row_ahead_bytes / index{sizeof(T)};
+template <class T, int Panels, int NV, bool fetch>
+FASTRNN_INLINE void accumulate_terms(Vec<T> (&acc)[Panels * NV], const T* a, const T* b,
+                                     index panel_stride, index k) {
+    constexpr index row_ahead = 2048 / sizeof(T);
     FASTRNN_UNROLL_4
     for (index p = 0; p < k; ++p, b += NV * lanes<T>) {
         const Vec<T> x = broadcast(a[p]);
         FASTRNN_UNROLL
         for (int q = 0; q < Panels; ++q) {
-            fetch_for_row(b + q * panel_stride, NV, row_ahead);
+            const T* panel = b + q * panel_stride;
+            for (index j = 0; fetch && j < NV * lanes<T>; j += line<T>)
+                __builtin_prefetch(panel + j + row_ahead, 0, 3);
             FASTRNN_UNROLL
-            for (int j = 0; j < NV; ++j) {
-                acc[q * NV + j] =
-                    fma(x, load(b + q * panel_stride + j * lanes<T>), acc[q * NV + j]);
-            }
+            for (int j = 0; j < NV; ++j)
+                acc[q * NV + j] = fma(x, load(panel + j * lanes<T>), acc[q * NV + j]);
         }
+    }
+}
+
+// acc[q * NV + j] += a[0 .. k) b_q[0 .. k)[j] for the panels b_q, panel_stride apart. A single row
+// uses each weight once, so it is as fast as they come: on some processors faster where they are
+// fetched into the first-level cache ahead.
+template <class T, int Panels, int NV>
+FASTRNN_INLINE void accumulate_row(Vec<T> (&acc)[Panels * NV], const T* a, const T* b,
+                                   index panel_stride, index k) {
+    if (row_fetches_ahead) {
+        accumulate_terms<T, Panels, NV, true>(acc, a, b, panel_stride, k);
+    } else {
+        accumulate_terms<T, Panels, NV, false>(acc, a, b, panel_stride, k);
+    }
+}
+
+// acc[i][j] += a[i][0 .. k) b[0 .. k)[j], b: [k][NV][L]. Meanwhile, of several rows, k cache lines
+// from `ahead` on are fetched into the second-level cache: weights stream from further away, and
+// the hardware stops fetching at every page.
+template <class T, int MR, int NV>
+FASTRNN_INLINE void accumulate(Tile<T, MR, NV>& acc, const T* const (&a)[MR], const T* b, index k,
+                               const T* ahead) {
+    if constexpr (MR == 1) return accumulate_row<T, 1, NV>(acc[0], a[0], b, 0, k);
+    FASTRNN_UNROLL_4  // the loop's own arithmetic shares ports with the fma
+        for (index p = 0; p < k; ++p, b += NV * lanes<T>, ahead += line<T>) {
+        __builtin_prefetch(ahead, 0, 2);
+        multiply_add<T, MR, NV>(acc, [&](int i) { return a[i] + p; }, b);
     }
 }
 

@@ -21,8 +21,8 @@
 
 namespace fastrnn {
 
-// How far ahead of its use a single row fetches weights; dispatch/isa.cpp knows the processor.
-extern const index row_ahead_bytes;
+// Whether a single row fetches its weights ahead; dispatch/isa.cpp knows the processor.
+extern const bool row_fetches_ahead;
 
 // Where the gates of some rows lie: row r of register u at data + u * unit_stride + (first + r) *
 // width, where width is slots * L, in a narrow register narrow_width.
