@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fastrnn import _core
-from subprocesses import HANGS
+from subprocesses import HANGS, output_of
 
 
 def test_any_arguments_end_in_a_result_or_an_exception():
@@ -53,6 +53,57 @@ def test_arrays_that_only_a_sequence_made_live_through_the_call():
         outputs.append(output)
     np.testing.assert_array_equal(*outputs)
     assert _core.global_norm(Copies([ones(300, 300)])) == pytest.approx(300)
+
+
+class NewEachTime(tuple):
+    """A pair whose items are new whenever Python asks for them."""
+
+    def __getitem__(self, i):
+        return super().__getitem__(i).copy()
+
+
+def test_the_rows_of_a_tuples_subclass_live_through_the_call():
+    params = [ones(400, 3000)]
+    rows = NewEachTime((np.arange(400), ones(400, 3000)))
+    _core.sgd(params, [rows], [], 1.0, 0.0, False, 0.0, 1.0, "none", 0.0)
+    assert not params[0].any()
+
+
+INDEXED = {
+    "embedding_forward": lambda ids: _core.embedding_forward(ids, ones(9, 64), ones(ids.size, 64)),
+    "embedding_backward": lambda ids: _core.embedding_backward(
+        ids, ones(ids.size, 64), ones(9, 64)
+    ),
+    "cross_entropy": lambda ids: _core.cross_entropy(
+        ones(ids.size, 9), ids, None, 1.0, ones(ids.size), ones(ids.size, 9)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", INDEXED)
+def test_indices_that_another_thread_writes_to_meanwhile_do_no_harm(name):
+    code = f"""
+import sys, threading, numpy as np
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from test_core_survives import INDEXED
+ids = np.zeros(200_000, np.int64)
+stop = threading.Event()
+def write():
+    while not stop.is_set():
+        ids.fill(10**9)
+        ids.fill(0)
+writer = threading.Thread(target=write)
+writer.start()
+for _ in range(20):
+    try:
+        INDEXED["{name}"](ids)
+    except IndexError:
+        pass
+stop.set()
+writer.join()
+print("survived")
+"""
+    assert output_of(code) == "survived"
 
 
 def frozen(*shape):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cases import settings
-from fastrnn import ops
+from fastrnn import _core, ops
 from reference import layers as reference
 
 U = {"float32": 2.0**-24, "float64": 2.0**-53}
@@ -130,6 +130,23 @@ def test_layer_norm_agrees_with_the_reference(N, F, parameters, dtype, isa):
         # sums of F (and N) terms; for F = 1 the variance is 0 and rstd 30, all of it rounding
         largest = max(1.0, np.abs(want).max(initial=0))
         assert np.abs(got - want).max(initial=0) <= (F + N + 100) * U[dtype] * largest
+
+
+@pytest.mark.parametrize("which", ["x", "dout"])
+def test_the_gradient_of_layer_norm_may_take_the_place_of_an_input(which):
+    rng = np.random.default_rng(3)
+    arrays = {"x": rng.normal(size=(5, 37)), "dout": rng.normal(size=(5, 37))}
+    gamma, mean, rstd = rng.normal(size=37), np.zeros(5), np.ones(5)
+
+    def gradients(dx):
+        dgamma, dbeta = np.empty(37), np.empty(37)
+        given = arrays["x"], gamma, mean, rstd, arrays["dout"]
+        _core.layer_norm_backward(*given, dx, dgamma, dbeta)
+        return dx, dgamma, dbeta
+
+    expected = gradients(np.empty((5, 37)))
+    for a, b in zip(gradients(arrays[which]), expected, strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_layer_norm_backward_computes_only_what_is_asked_for():

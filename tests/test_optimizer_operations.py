@@ -133,6 +133,7 @@ def test_a_gradient_of_rows_gives_the_step_of_the_whole_array(shape, clip, dtype
     [
         ([0, 4], (2, 3), IndexError, "ids: expected 0 .. 3, got 4"),
         ([0, -1], (2, 3), IndexError, "ids: expected 0 .. 3, got -1"),
+        ([1, 1], (2, 3), ValueError, "ids: expected each once, got 1 twice"),
         ([0], (2, 3), ValueError, "ids: expected shape"),
         ([0, 1], (2, 2), ValueError, "params: expected shape"),
         ([0, 1], (2,), ValueError, "grads"),

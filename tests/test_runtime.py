@@ -299,6 +299,48 @@ print("done")
     assert output_of(code) == "done"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no interval timer")
+def test_a_signals_handler_within_a_step_cannot_use_its_stepper():
+    """It would wait for the step, which waits for it."""
+    code = SETUP + """
+from fastrnn import _core
+fastrnn.runtime.set_num_threads(1)
+layers, B, H = 4, 2000, 512
+plan = _core.Plan("lstm", False, 1, B, H, H, layers, 1, None, 0.0, 0, False)
+weights = [np.zeros((4 * H, H), "float32"), np.zeros((4 * H, H), "float32"), None, None] * layers
+stepper = _core.Stepper(_core.pack_weights(plan, weights))
+x = np.zeros((B, H), "float32")
+seen = []
+
+def handler(*_):
+    for use in (lambda: stepper.state, lambda: stepper.step(x), lambda: stepper.reset(None, None)):
+        try:
+            use()
+        except RuntimeError as error:
+            seen.append(str(error))
+
+signal.signal(signal.SIGALRM, handler)
+signal.setitimer(signal.ITIMER_REAL, 0.02)
+stepper.step(x)
+assert len(seen) == 3 and len(set(seen)) == 1 and "within a step" in seen[0], seen
+assert len(stepper.state) == 2
+print("done")
+"""  # fmt: skip
+    assert output_of(code) == "done"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no interval timer")
+@pytest.mark.parametrize(
+    "measure", ["fma_peak(False, 2, 60.0)", "read_bandwidth(1 << 20, 2, 60.0)"]
+)
+def test_ctrl_c_stops_a_measurement(measure):
+    code = INTERRUPT.replace("THREADS", "2") + f"""
+assert interrupted(lambda: _core.{measure})
+print("done")
+"""  # fmt: skip
+    assert output_of(code) == "done"
+
+
 @pytest.mark.parametrize("cell", CELLS)
 def test_the_callers_floating_point_mode_is_unchanged(cell, threads):
     subnormal = np.full(100, 1e-310)

@@ -176,6 +176,16 @@ inline void check_ids(const std::int64_t* ids, index n, index high, const char* 
     }
 }
 
+// A copy of integers of 0 .. high - 1: without the interpreter's lock another thread may write to
+// the array after they were checked.
+inline std::vector<std::int64_t> ids_of(const py::handle& object, const char* name, index n,
+                                        index high) {
+    const auto* const ids = contiguous<const std::int64_t>(object, name, {n});
+    std::vector<std::int64_t> copy(ids, ids + n);
+    check_ids(copy.data(), n, high, name);
+    return copy;
+}
+
 // Python's exception after Interrupted: that of the signal's handler, where it has set one.
 inline void set_interrupted() {
     if (!PyErr_Occurred()) PyErr_SetNone(PyExc_KeyboardInterrupt);

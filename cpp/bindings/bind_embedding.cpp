@@ -9,12 +9,11 @@ void py_embedding_forward(const py::object& ids, const py::object& table, const 
         using T = decltype(zero);
         const index n = rows_of(ids, "ids", 0, 1), vocabulary = rows_of(table, "table", 0, 2);
         const index width = rows_of(table, "table", 1, 2);
-        const auto* i = contiguous<const std::int64_t>(ids, "ids", {n});
         const T* t = contiguous<const T>(table, "table", {vocabulary, width});
         T* o = contiguous<T>(out, "out", {n, width});
-        check_ids(i, n, vocabulary, "ids");
+        const auto i = ids_of(ids, "ids", n, vocabulary);
         const py::gil_scoped_release release;
-        embedding_forward(i, n, t, width, o);
+        embedding_forward(i.data(), n, t, width, o);
     });
 }
 
@@ -24,12 +23,11 @@ void py_embedding_backward(const py::object& ids, const py::object& dout,
         using T = decltype(zero);
         const index n = rows_of(ids, "ids", 0, 1), vocabulary = rows_of(dtable, "dtable", 0, 2);
         const index width = rows_of(dtable, "dtable", 1, 2);
-        const auto* i = contiguous<const std::int64_t>(ids, "ids", {n});
         const T* d = contiguous<const T>(dout, "dout", {n, width});
         T* t = contiguous<T>(dtable, "dtable", {vocabulary, width});
-        check_ids(i, n, vocabulary, "ids");
+        const auto i = ids_of(ids, "ids", n, vocabulary);
         const py::gil_scoped_release release;
-        embedding_backward(i, n, d, vocabulary, width, t);
+        embedding_backward(i.data(), n, d, vocabulary, width, t);
     });
 }
 

@@ -19,13 +19,15 @@ LossRows<T> loss_rows(const py::object& predictions, const py::object& weights, 
             optional<T>(dpredictions, "dpredictions", {n, classes})};
 }
 
-// Labels of C or more are errors, unless their row has no weight.
+// A copy, as in ids_of. Labels of C or more are errors, unless their row has no weight.
 template <class T>
-const std::int64_t* checked_labels(const py::object& labels, const LossRows<T>& rows) {
-    const auto* y = contiguous<const std::int64_t>(labels, "labels", {rows.n});
-    for (index i = 0; i < rows.n; ++i) {
-        if (y[i] >= rows.classes && !(rows.weights && rows.weights[i] == T(0)))
-            check_ids(y + i, 1, rows.classes, "labels");
+std::vector<std::int64_t> checked_labels(const py::object& labels, const LossRows<T>& rows) {
+    const auto* const given = contiguous<const std::int64_t>(labels, "labels", {rows.n});
+    std::vector<std::int64_t> y(given, given + rows.n);
+    for (std::size_t i = 0; i < y.size(); ++i) {
+        if (y[i] < rows.classes) continue;
+        if (!(rows.weights && rows.weights[i] == T(0))) check_ids(&y[i], 1, rows.classes, "labels");
+        y[i] = -1;
     }
     return y;
 }
@@ -35,9 +37,9 @@ double py_softmax_cross_entropy(const py::object& logits, const py::object& labe
                                 const py::object& dlogits) {
     return by_type(logits, "logits", [&](auto zero) {
         const auto rows = loss_rows<decltype(zero)>(logits, weights, scale, losses, dlogits);
-        const auto* y = checked_labels(labels, rows);
+        const auto y = checked_labels(labels, rows);
         const py::gil_scoped_release release;
-        return softmax_cross_entropy(rows, y);
+        return softmax_cross_entropy(rows, y.data());
     });
 }
 
@@ -47,9 +49,9 @@ double py_cross_entropy(const py::object& probabilities, const py::object& label
     return by_type(probabilities, "probabilities", [&](auto zero) {
         const auto rows =
             loss_rows<decltype(zero)>(probabilities, weights, scale, losses, dprobabilities);
-        const auto* y = checked_labels(labels, rows);
+        const auto y = checked_labels(labels, rows);
         const py::gil_scoped_release release;
-        return cross_entropy(rows, y);
+        return cross_entropy(rows, y.data());
     });
 }
 

@@ -8,21 +8,27 @@ namespace {
 
 // A gradient as large as its parameter and None, or the rows of a pair (ids, rows) and the ids.
 std::pair<py::object, py::object> gradient_and_ids(const py::object& item) {
-    const bool pair = py::isinstance<py::tuple>(item) && py::len(item) == 2;
-    const py::object gradient = pair ? py::object(item[py::int_(1)]) : item;
+    // Of a subclass too, what the tuple itself holds and keeps alive.
+    const py::tuple tuple =
+        py::isinstance<py::tuple>(item) ? py::reinterpret_borrow<py::tuple>(item) : py::tuple();
+    const bool pair = tuple.size() == 2;
+    const py::object gradient = pair ? py::object(tuple[1]) : item;
     if (!py::isinstance<py::array>(gradient))
         throw py::type_error("grads: expected numpy.ndarrays, got " +
                              std::string(py::str(py::type::of(gradient))));
-    return {gradient, pair ? py::object(item[py::int_(0)]) : py::none()};
+    return {gradient, pair ? py::object(tuple[0]) : py::none()};
 }
 
 // Tuples, which keep the arrays alive as sequences of the caller's may not.
 using Slots = std::vector<std::pair<const char*, py::tuple>>;
 
+using Ids = std::vector<std::vector<std::int64_t>>;
+
 // Every parameter with its gradient and its slots; a list of slots that is empty stands for nulls.
+// `kept`: what they point to.
 template <class T>
 std::vector<Parameter<T>> parameters(const py::tuple& values, const py::tuple& gradients,
-                                     const Slots& slots) {
+                                     const Slots& slots, Ids& kept) {
     std::vector<Parameter<T>> all;
     const auto array_of = [&](const py::tuple& list, const char* name, std::size_t i,
                               const std::vector<index>& shape) -> T* {
@@ -39,10 +45,10 @@ std::vector<Parameter<T>> parameters(const py::tuple& values, const py::tuple& g
         p.size = a.size();
         if (!ids.is_none() && values.size() > 0) {
             p.rows = rows_of(gradient, "grads", 0, 2), p.width = shape[1];
-            p.row = contiguous<const std::int64_t>(ids, "ids", {p.rows});
             shape[0] = rows_of(values[i], "params", 0, 2);
             p.size = shape[0] * p.width;
-            check_ids(p.row, p.rows, shape[0], "ids");
+            kept.push_back(ids_of(ids, "ids", p.rows, shape[0]));
+            p.row = kept.back().data();
         }
         p.all.value = array_of(values, "params", i, shape);
         for (std::size_t s = 0; s < slots.size(); ++s)
@@ -83,7 +89,8 @@ void update(const py::tuple& params, const py::tuple& grads, const Slots& slots,
     }
     if (grads.size() == 0) return;
     by_type(gradient_and_ids(grads[0]).first, "grads", [&](auto zero) {
-        const auto all = parameters<decltype(zero)>(params, grads, slots);
+        Ids ids;
+        const auto all = parameters<decltype(zero)>(params, grads, slots, ids);
         const py::gil_scoped_release release;
         body(zero, all);
     });
@@ -136,7 +143,8 @@ double py_global_norm(const py::sequence& arrays) {
     if (arrays.size() == 0) return 0;
     const py::tuple kept(arrays);
     return by_type(gradient_and_ids(kept[0]).first, "arrays", [&](auto zero) {
-        const auto all = parameters<decltype(zero)>(py::tuple(), kept, {});
+        Ids ids;
+        const auto all = parameters<decltype(zero)>(py::tuple(), kept, {}, ids);
         const py::gil_scoped_release release;
         return global_norm(all);
     });

@@ -177,24 +177,29 @@ Tensor3<T> table_of(const PyPlan& p, const py::object& object, const char* name,
     return {data_of<T>(a), 0, stride_of<T>(a, 0)};
 }
 
-RowIndex row_index(const PyPlan& p, const py::object& x, const py::object& x_rows) {
+// `copy`: what the result points to; a copy, as in ids_of.
+RowIndex row_index(const PyPlan& p, const py::object& x, const py::object& x_rows,
+                   std::vector<std::int64_t>& copy) {
     if (x_rows.is_none()) return {};
     const RecurrentShape& s = p.plan.shape;
     if (s.drops_input()) throw py::value_error("x_rows: expected None with dropout of the input");
     const py::array a = checked<const std::int64_t>(x_rows, "x_rows", {s.steps, s.batch});
-    RowIndex rows{data_of<const std::int64_t>(a), rows_of(x, "x", 0, 2),
-                  stride_of<const std::int64_t>(a, 0), stride_of<const std::int64_t>(a, 1)};
+    const auto* const given = data_of<const std::int64_t>(a);
+    const index time_stride = stride_of<const std::int64_t>(a, 0),
+                batch_stride = stride_of<const std::int64_t>(a, 1);
+    const index most = rows_of(x, "x", 0, 2);
+    copy.reserve(static_cast<std::size_t>(larger(1, s.steps * s.batch)));  // null stands for none
     for (index t = 0; t < s.steps; ++t) {
         for (index i = 0; i < s.batch; ++i) {
-            const std::int64_t row = rows.data[t * rows.time_stride + i * rows.batch_stride];
-            if (row < 0 || row >= rows.rows) {
-                throw py::value_error("x_rows: expected rows 0 .. " +
-                                      std::to_string(rows.rows - 1) + " of x, got " +
-                                      std::to_string(row));
+            const std::int64_t row = given[t * time_stride + i * batch_stride];
+            if (row < 0 || row >= most) {
+                throw py::value_error("x_rows: expected rows 0 .. " + std::to_string(most - 1) +
+                                      " of x, got " + std::to_string(row));
             }
+            copy.push_back(row);
         }
     }
-    return rows;
+    return {copy.data(), most, s.batch, 1};
 }
 
 // Calls body(T()) with the plan's type.
@@ -224,6 +229,7 @@ std::unique_ptr<PyCache> py_forward(const PyPlan& p, const py::object& x, const 
         const RecurrentShape& s = p.plan.shape;
         ForwardCall<T> call;
         py::tuple kept;
+        std::vector<std::int64_t> kept_rows;
         if (py::isinstance<PyPackedWeights>(weights)) {
             const auto& packed = weights.cast<const PyPackedWeights&>();
             call.packed = std::get_if<PackedStack<T>>(&packed.stack);
@@ -234,7 +240,7 @@ std::unique_ptr<PyCache> py_forward(const PyPlan& p, const py::object& x, const 
             kept = weights.cast<py::sequence>();
             call.weights = layer_weights<const T>(p, kept, "weights");
         }
-        call.x_rows = row_index(p, x, x_rows);
+        call.x_rows = row_index(p, x, x_rows, kept_rows);
         call.x = call.x_rows ? table_of<const T>(p, x, "x", call.x_rows.rows)
                              : sequence<const T>(p, x, "x", p.input());
         required(call.x.data, "x");
@@ -268,7 +274,8 @@ void py_backward(const PyPlan& p, const PyCache& cache, const py::object& x,
         if (!typed || cache.plan_number != p.number)
             throw py::value_error("cache: comes from another plan");
         BackwardCall<T> call;
-        call.x_rows = row_index(p, x, x_rows);
+        std::vector<std::int64_t> kept_rows;
+        call.x_rows = row_index(p, x, x_rows, kept_rows);
         if (call.x_rows && p.plan.shape.directions == 1) {
             const index size = row_sums_size(p.plan, **typed, call.x_rows.rows);
             call.row_sums = optional<T>(row_sums, "row_sums", {size});

@@ -183,16 +183,18 @@ void py_pool_backward(const std::string& pooling, const py::object& dout, const 
         T* const to = contiguous<T>(dx, "dx", {rows, steps, width});
         const Mask m = mask_of(mask, rows, steps);
         const T* from = contiguous<const T>(dout, "dout", {rows, width});
-        const auto* places = optional<const std::int32_t>(place, "place", {rows, width});
-        if (p == Pooling::max) required(places, "place");
-        for (index i = 0; places && i < rows * width; ++i) {
-            if (places[i] < -1 || places[i] >= steps) {
+        const auto* given = optional<const std::int32_t>(place, "place", {rows, width});
+        if (p == Pooling::max) required(given, "place");
+        std::vector<std::int32_t> places;  // a copy, as in ids_of
+        if (given) places.assign(given, given + rows * width);
+        for (const std::int32_t at : places) {
+            if (at < -1 || at >= steps) {
                 throw py::index_error("place: expected -1 .. " + std::to_string(steps - 1) +
-                                      ", got " + std::to_string(places[i]));
+                                      ", got " + std::to_string(at));
             }
         }
         const py::gil_scoped_release release;
-        pool_backward(p, m, from, places, width, to);
+        pool_backward(p, m, from, given ? places.data() : nullptr, width, to);
     });
 }
 

@@ -57,7 +57,16 @@ void layer_norm_row_backward(const LayerNormRow<T>& r, const T* dy, T* dx, T* dg
         const Vec<T> g = load_first(dy + j, m);
         return r.gamma ? g * load_first(r.gamma + j, m) : g;
     };
-    if (dx) {
+    for (index j = 0; dgamma && j < r.n; j += lanes<T>) {
+        const index m = smaller(lanes<T>, r.n - j);
+        const Vec<T> g = load_first(dy + j, m);
+        store_first(dgamma + j, fma(g, normal(j, m), load_first(dgamma + j, m)), m);
+    }
+    for (index j = 0; dbeta && j < r.n; j += lanes<T>) {
+        const index m = smaller(lanes<T>, r.n - j);
+        store_first(dbeta + j, load_first(dbeta + j, m) + load_first(dy + j, m), m);
+    }
+    if (dx) {  // last: it may be dy or x
         const T count = static_cast<T>(r.n);
         const Vec<T> level = broadcast(sum_over<T>(r.n, gradient) / count);
         const Vec<T> along = broadcast(
@@ -67,15 +76,6 @@ void layer_norm_row_backward(const LayerNormRow<T>& r, const T* dy, T* dx, T* dg
             const index m = smaller(lanes<T>, r.n - j);
             store_first(dx + j, (gradient(j, m) - level - normal(j, m) * along) * rstd, m);
         }
-    }
-    for (index j = 0; dgamma && j < r.n; j += lanes<T>) {
-        const index m = smaller(lanes<T>, r.n - j);
-        const Vec<T> g = load_first(dy + j, m);
-        store_first(dgamma + j, fma(g, normal(j, m), load_first(dgamma + j, m)), m);
-    }
-    for (index j = 0; dbeta && j < r.n; j += lanes<T>) {
-        const index m = smaller(lanes<T>, r.n - j);
-        store_first(dbeta + j, load_first(dbeta + j, m) + load_first(dy + j, m), m);
     }
 }
 

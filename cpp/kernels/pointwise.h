@@ -1,4 +1,4 @@
-// Dropout, sums and the loop that measures the FMA rate; none of them bounds a training step.
+// Dropout and sums; none of them bounds a training step.
 #pragma once
 
 #include "kernels/table.h"

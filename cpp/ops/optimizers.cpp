@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <stdexcept>
+#include <string>
 
 #include "base/memory.h"
 #include "dispatch/isa.h"
@@ -34,8 +36,14 @@ struct Blocks {
             if (!all[p].row || all[p].size == 0) continue;
             largest = larger(largest, most);
             place[p].assign(static_cast<std::size_t>(all[p].size / width), -1);
-            for (index i = 0; i < all[p].rows; ++i)
-                place[p][static_cast<std::size_t>(all[p].row[i])] = i;
+            for (index i = 0; i < all[p].rows; ++i) {
+                index& at = place[p][static_cast<std::size_t>(all[p].row[i])];
+                if (at >= 0) {
+                    throw std::invalid_argument("ids: expected each once, got " +
+                                                std::to_string(all[p].row[i]) + " twice");
+                }
+                at = i;
+            }
         }
     }
 

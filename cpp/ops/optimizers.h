@@ -8,8 +8,8 @@
 namespace fastrnn {
 
 // `all.gradient` is as large as the parameter; or it holds `rows` rows of `width`, those numbered
-// `row` of the parameter, and the gradient of all others is 0: no number of the result depends on
-// which.
+// `row` of the parameter, each once, and the gradient of all others is 0: no number of the result
+// depends on which.
 template <class T>
 struct Parameter {
     ParameterSlice<T> all{};

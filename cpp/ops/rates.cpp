@@ -28,13 +28,16 @@ double seconds_since(Clock::time_point start) {
 template <class Prepare>
 double rate_of_all(int threads, double seconds, const Prepare& prepare) {
     std::vector<double> rate(static_cast<std::size_t>(larger(1, threads)));
-    run(threads, flops_worth_waking, [&](Team& team) {
+    run(threads, flops_worth_watching, [&](Team& team) {
         auto work = prepare(team);
         work();  // warms up
         team.barrier();
         const Clock::time_point start = Clock::now();
         double done = 0, took = 0;
-        while ((took = seconds_since(start)) < seconds) done += work();
+        while ((took = seconds_since(start)) < seconds && !team.cancelled()) {
+            done += work();
+            team.poll();
+        }
         rate[static_cast<std::size_t>(team.rank())] = done / took;
     });
     double total = 0;

@@ -84,7 +84,6 @@ struct RowIndex {
 // offset(s)[i] elements from `base`.
 template <class T>
 struct TimeView {
-    TimeView() = default;
     TimeView(const Tensor3<T>& tensor, const Schedule& schedule, bool reverse,
              const RowIndex& rows = {})
         : base(tensor.data),

@@ -3,8 +3,11 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <memory>
 #include <mutex>
+#include <stdexcept>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -22,9 +25,16 @@ public:
     }
 
     // Several threads may use one. Who has the interpreter's lock must not wait for this one, since
-    // whoever has this one may be waiting for the interpreter's: to hear of signals.
-    std::unique_lock<std::mutex> try_lock() { return {mutex_, std::try_to_lock}; }
-    std::unique_lock<std::mutex> lock() { return std::unique_lock<std::mutex>(mutex_); }
+    // whoever has this one may be waiting for the interpreter's: to hear of signals. A signal's
+    // handler that runs within a step would wait for itself.
+    std::unique_lock<std::mutex> try_lock() {
+        refuse_within_a_step();
+        return {mutex_, std::try_to_lock};
+    }
+    std::unique_lock<std::mutex> lock() {
+        refuse_within_a_step();
+        return std::unique_lock<std::mutex>(mutex_);
+    }
 
     // All that follows: under the lock.
 
@@ -36,7 +46,10 @@ public:
         if (r.threads != threads_at_hand()) prepare(r);
         for (index i = 0; i < batch; ++i)
             std::copy_n(x + i * x_stride, input_size(), r.x.data() + i * input_size());
-        r.pass[r.now]->run();
+        {
+            const Stepping stepping(stepping_);
+            r.pass[r.now]->run();
+        }
         std::copy_n(r.output.data(), batch * hidden_size(), h);
         r.now = 1 - r.now;
         carrying_ = true;
@@ -81,6 +94,20 @@ private:
         int threads = 0;
         int now = 0;
     };
+
+    // The thread that is within a step.
+    using Thread = std::atomic<std::thread::id>;
+    struct Stepping {
+        explicit Stepping(Thread& thread) : thread(thread) {
+            thread.store(std::this_thread::get_id(), std::memory_order_relaxed);
+        }
+        ~Stepping() { thread.store(std::thread::id(), std::memory_order_relaxed); }
+        Thread& thread;
+    };
+    void refuse_within_a_step() const {
+        if (stepping_.load(std::memory_order_relaxed) == std::this_thread::get_id())
+            throw std::runtime_error("this stepper is within a step, which a signal interrupted");
+    }
 
     // Without memory for all of it, what there was stays as it is.
     void use(index batch) {
@@ -132,6 +159,7 @@ private:
     std::unique_ptr<Ready> ready_;
     bool carrying_ = false;
     std::mutex mutex_;
+    Thread stepping_{};
 };
 
 }  // namespace fastrnn

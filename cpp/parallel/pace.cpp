@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <mutex>
 
 namespace fastrnn {
@@ -27,7 +28,8 @@ Clock::time_point noted;
 }  // namespace
 
 void note_paces(const std::vector<double>& paces) {
-    if (paces.size() < 2 || *std::min_element(paces.begin(), paces.end()) <= 0) return;
+    const auto known = [](double pace) { return pace > 0 && std::isfinite(pace); };
+    if (paces.size() < 2 || !std::all_of(paces.begin(), paces.end(), known)) return;
     const std::unique_lock<std::mutex> lock(notes, std::try_to_lock);
     if (!lock) return;
     const auto now = Clock::now();

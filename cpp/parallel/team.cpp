@@ -4,6 +4,7 @@
 #include <omp.h>
 #include <pthread.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <limits>
@@ -203,6 +204,7 @@ void run_region(int threads, double flops, const std::function<void(Team&)>& bod
             note_lost_time(threads, LostTime::Clock::now() - start,
                            LostTime::Duration(shared.lost.load()));
             if (threads <= processors()) note_paces(shared.pace);
+            std::fill(shared.pace.begin(), shared.pace.end(), 0.0);
         }
         cancelled = shared.cancelled.load();
         shared.cancelled.store(false), shared.lost.store(0);

@@ -1,10 +1,10 @@
 """The compiled core: what the bindings in ``cpp/bindings`` register.
 
 Every function checks the types, ranks and shapes that it relies on (a wrong one raises ValueError
-or TypeError), fills arrays that the caller allocated, and runs without the GIL, which only a
-stepper's step of some microseconds keeps. Arrays called ``Floating`` are float32 or float64, all of
-one type in a call, C-contiguous unless said otherwise. Clear messages, defaults and conversions are
-the Python modules' business.
+or TypeError), fills arrays that the caller allocated, and runs without the GIL, which only calls of
+some microseconds keep: a stepper's step, a prepared call. Arrays called ``Floating`` are float32 or
+float64, all of one type in a call, C-contiguous unless said otherwise. Clear messages, defaults and
+conversions are the Python modules' business.
 """
 
 from collections.abc import Sequence

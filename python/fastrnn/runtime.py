@@ -31,7 +31,8 @@ def set_num_threads(n: int) -> None:
     """Use ``n`` threads from the next call on, even if that is more than the machine has.
 
     The results do not change, bit for bit. While other programs keep the processors busy, calls
-    start fewer, unless ``n`` is more than there are processors.
+    start fewer, unless ``n`` is more than there are processors. OpenMP's runtime ends the process
+    where the system refuses it a thread.
 
     Raises
     ------
