@@ -346,3 +346,10 @@ def test_metadata_are_strings(model, tmp_path, metadata, words):
     with pytest.raises(TypeError, match=words):
         model.save(tmp_path / "m", metadata)
     assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize("number", [0, 1, True])
+def test_a_number_is_no_path_and_no_descriptor_is_closed(number):
+    with pytest.raises(TypeError):
+        io.load_arrays(number)
+    os.fstat(number)

@@ -84,6 +84,13 @@ def test_a_wrong_mode_is_named_when_it_is_used():
         module(torch.randn(3, 2, 5))
 
 
+def test_a_limit_may_be_a_number_of_bytes():
+    module = CLASSES["GRU"]()
+    module.recompute = 2**30
+    module(torch.randn(3, 2, 5))
+    assert module.recomputed == "none"
+
+
 def test_what_a_limit_takes_is_logged_at_a_change_and_named(caplog):
     module = CLASSES["GRU"]()
     long, short = torch.randn(700, 3, 5), torch.randn(70, 3, 5)

@@ -8,7 +8,7 @@ from typing import Any, SupportsIndex
 
 import numpy as np
 
-from fastrnn import _memory, _segments, _stack
+from fastrnn import _check, _memory, _segments, _stack
 from fastrnn._load import core
 from fastrnn._rows import Rows, sum_by_row
 from fastrnn._typing import Array, Floating, Integers
@@ -78,10 +78,10 @@ def forward(
 ) -> tuple[Any, Array, Array | None, Cache | None, Array | None]:
     """Run forward; return output, final h and c, cache and cells, None for what there is not."""
     stack = _stack.parse_weights(cell, weights, num_layers, bidirectional)
-    batch_first = _stack.flag("batch_first", batch_first)
-    training = _stack.flag("training", training)
-    return_output = _stack.flag("return_output", return_output)
-    return_cells = _stack.flag("return_cells", return_cells)
+    batch_first = _check.flag("batch_first", batch_first)
+    training = _check.flag("training", training)
+    return_output = _check.flag("return_output", return_output)
+    return_cells = _check.flag("return_cells", return_cells)
     request = _memory.parse(recompute, memory_limit)
     sequence, index, unbatched = _stack.parse_input(x, stack, batch_first)
     steps, batch = sequence.shape[:2] if index is None else index.shape
@@ -192,14 +192,14 @@ def backward(
     dcells = sequence("dcells", dcells)
     dhn, dcn = _stack.parse_state(dstate, stack, batch, cache._unbatched, prefix="d", suffix="n")
     dx: Array | None = None
-    if _stack.flag("need_dx", need_dx):
+    if _check.flag("need_dx", need_dx):
         size = stack.input_size
         dx = (
             np.empty(cache._x.shape, stack.dtype)
             if by_row
             else _stack.empty_sequence(steps, batch, size, stack.dtype, cache._batch_first)
         )
-    dweights = stack.empty_gradients(_stack.flag("need_dweights", need_dweights))
+    dweights = stack.empty_gradients(_check.flag("need_dweights", need_dweights))
     if isinstance(cache._kept, _segments.Segments):
         if dcells is not None:
             raise ValueError("dcells: expected None after a forward pass without return_cells")

@@ -81,17 +81,24 @@ def positive_int(name: str, value: SupportsIndex) -> int:
     return integer(name, value, minimum=1)
 
 
-def integer(name: str, value: SupportsIndex, minimum: int) -> int:
-    """Check that ``value`` is a whole number of at least ``minimum`` and return it as int."""
+def integer(name: str, value: SupportsIndex, minimum: int | None = None) -> int:
+    """Check that ``value`` is a whole number, of at least ``minimum``, and return it as int."""
     if isinstance(value, bool | np.bool_):
         raise TypeError(f"{name}: expected an int, got {value!r}")
     try:
         number = operator.index(value)
     except TypeError:
         raise TypeError(f"{name}: expected an int, got {value!r}") from None
-    if number < minimum:
+    if minimum is not None and number < minimum:
         raise ValueError(f"{name}: expected {minimum} or more, got {number}")
     return number
+
+
+def flag(name: str, value: object) -> bool:
+    """Check that ``value`` is a bool."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name}: expected a bool, got {value!r}")
+    return bool(value)
 
 
 def fraction(name: str, value: float) -> float:

@@ -45,13 +45,6 @@ class Stack(NamedTuple):
         return (self.num_layers * self.num_directions, batch, self.hidden_size)
 
 
-def flag(name: str, value: object) -> bool:
-    """Check that ``value`` is a bool."""
-    if not isinstance(value, bool | np.bool_):
-        raise TypeError(f"{name}: expected a bool, got {value!r}")
-    return bool(value)
-
-
 def probability(name: str, value: float) -> float:
     """Check that ``value`` is a number in 0 <= value <= 1."""
     number = _check.real(name, value)
@@ -132,7 +125,7 @@ def parse_weights(
 ) -> Stack:
     """Check the parameters of a whole stack and put them in order."""
     layers = _check.positive_int("num_layers", num_layers)
-    directions = 2 if flag("bidirectional", bidirectional) else 1
+    directions = 2 if _check.flag("bidirectional", bidirectional) else 1
     if not isinstance(weights, Mapping):
         raise TypeError(f"weights: expected a dict of arrays, got {type(weights).__name__}")
     first = [typed_weight(weights, f"{kind}_l0", 2) for kind in KINDS[:2]]

@@ -107,7 +107,7 @@ def load_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[st
     """
     from safetensors import SafetensorError, safe_open
 
-    with open(path, "rb"):
+    with open(os.fspath(path), "rb"):  # of a number, open() would close that descriptor
         pass  # Python's own error for a missing or forbidden file is clearer than the reader's.
     try:
         with safe_open(path, framework="numpy") as file:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from fastrnn import _stack
+from fastrnn import _check, _stack
 from fastrnn._load import core
 from fastrnn._typing import Array, Floating
 from fastrnn.functional import Lengths, Rows, State
@@ -68,7 +68,7 @@ class Recurrent:
         self._cell = cell
         self._num_layers = num_layers
         self._bidirectional = bidirectional
-        self._batch_first = _stack.flag("batch_first", batch_first)
+        self._batch_first = _check.flag("batch_first", batch_first)
         self.update(weights)
 
     def update(self, weights: Mapping[str, Floating]) -> None:

@@ -48,7 +48,7 @@ class ArrayBatches(RowBatches):
             self.sample_weight = as_array("sample_weight", sample_weight)
         check_rows(self.x, y=self.y, sample_weight=self.sample_weight)
         self.batch_size = _check.positive_int("batch_size", batch_size)
-        self.shuffle = bool(shuffle)
+        self.shuffle = _check.flag("shuffle", shuffle)
 
     def __iter__(self) -> Iterator[tuple[Array, ...]]:
         order = random.generator().permutation(len(self.x)) if self.shuffle else None

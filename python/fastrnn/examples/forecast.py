@@ -30,8 +30,11 @@ def read(path: Path) -> tuple[list[str], Array]:
     OSError, ValueError
         If it cannot be read or is not such a table.
     """
-    with open(path, encoding="utf-8", newline="") as file:
-        rows = list(csv.reader(file))
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            rows = list(csv.reader(file))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: expected text in UTF-8 ({error})") from None
     names = rows[0][1:] if rows else []
     if TARGET not in names or len(rows) <= sum(SPLIT):
         raise ValueError(

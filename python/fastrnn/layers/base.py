@@ -96,7 +96,7 @@ class Layer:
         self,
         *,
         name: str | None = None,
-        dtype: str = "float32",
+        dtype: str | None = "float32",
         trainable: bool = True,
         **others: Any,
     ) -> None:
@@ -104,7 +104,7 @@ class Layer:
         if name is not None and (not isinstance(name, str) or not name or "/" in name):
             raise ValueError(f"name: expected a non-empty string without '/', got {name!r}")
         try:
-            self.dtype = np.dtype(dtype)
+            self.dtype = np.dtype("float32" if dtype is None else dtype)
         except TypeError:
             raise TypeError(f"dtype: expected 'float32' or 'float64', got {dtype!r}") from None
         if self.dtype not in _check.FLOATING:
@@ -221,7 +221,7 @@ class Layer:
 
     @trainable.setter
     def trainable(self, value: bool) -> None:
-        self._trainable = bool(value)
+        self._trainable = _check.flag("trainable", value)
         for layer in self.inner_layers:
             layer.trainable = value
 

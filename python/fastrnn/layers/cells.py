@@ -89,7 +89,7 @@ class LSTM(RecurrentLayer):
         self.chrono_steps = _chrono_steps(self, chrono_steps)
         _expect("activation", activation, _ACTIVATIONS["activation"])
         _expect("recurrent_activation", recurrent_activation, _ACTIVATIONS["recurrent_activation"])
-        self.unit_forget_bias = bool(unit_forget_bias)
+        self.unit_forget_bias = _check.flag("unit_forget_bias", unit_forget_bias)
 
     def _initial_biases(self, rng: np.random.Generator) -> dict[str, Array]:
         if self.chrono_steps is not None:

@@ -49,7 +49,7 @@ class Dense(Layer):
         super().__init__(**kwargs)
         self.units = _check.positive_int("units", units)
         self.activation = activation_named(activation)
-        self.use_bias = bool(use_bias)
+        self.use_bias = _check.flag("use_bias", use_bias)
         self.kernel_initializer = initializers.get("kernel_initializer", kernel_initializer)
         self.bias_initializer = initializers.get("bias_initializer", bias_initializer)
         self._x: Floating | None = None

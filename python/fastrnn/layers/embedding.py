@@ -51,7 +51,7 @@ class Embedding(Layer):
         self.embeddings_initializer = initializers.get(
             "embeddings_initializer", embeddings_initializer
         )
-        self.mask_zero = self.finds_mask = bool(mask_zero)
+        self.mask_zero = self.finds_mask = _check.flag("mask_zero", mask_zero)
         self._weights = None if weights is None else self._table(weights)
         self._ids: Integers | None = None
         self._found: Integers | None = None

@@ -43,7 +43,7 @@ class LayerNormalization(Layer):
         if axis != -1:
             raise ValueError(f"axis: expected -1, the last one, got {axis!r}")
         self.epsilon = _check.real("epsilon", epsilon, minimum=0.0)
-        self.center, self.scale = bool(center), bool(scale)
+        self.center, self.scale = _check.flag("center", center), _check.flag("scale", scale)
         self._kept: tuple[Floating, Floating, Floating] | None = None
 
     def build(self, input_shape: Shape, rng: np.random.Generator) -> None:

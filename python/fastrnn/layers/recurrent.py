@@ -129,7 +129,7 @@ class RecurrentLayer(Layer):
         self.memory_limit = memory_limit
         self.recomputed: str | None = None
         self.units = _check.positive_int("units", units)
-        self.use_bias = bool(use_bias)
+        self.use_bias = _check.flag("use_bias", use_bias)
         self.kernel_initializer = initializers.get("kernel_initializer", kernel_initializer)
         self.recurrent_initializer = initializers.get(
             "recurrent_initializer", recurrent_initializer
@@ -141,11 +141,11 @@ class RecurrentLayer(Layer):
                 f"recurrent_dropout: not supported, expected 0, got {recurrent_dropout!r}; "
                 "dropout= and stack_dropout= are"
             )
-        self.return_sequences = bool(return_sequences)
-        self.return_state = bool(return_state)
-        self.go_backwards = bool(go_backwards)
-        self.stateful = bool(stateful)
-        self.zero_output_for_mask = bool(zero_output_for_mask)
+        self.return_sequences = _check.flag("return_sequences", return_sequences)
+        self.return_state = _check.flag("return_state", return_state)
+        self.go_backwards = _check.flag("go_backwards", go_backwards)
+        self.stateful = _check.flag("stateful", stateful)
+        self.zero_output_for_mask = _check.flag("zero_output_for_mask", zero_output_for_mask)
         self.seeds = random.SeedStream(seed)
         self.num_layers = _check.positive_int("num_layers", num_layers)
         self.stack_dropout = _check.fraction("stack_dropout", stack_dropout)

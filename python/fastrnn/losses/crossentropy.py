@@ -28,7 +28,7 @@ class SmoothedCrossentropy(RowLoss):
         self, from_logits: bool = False, label_smoothing: float = 0.0, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        self.from_logits = bool(from_logits)
+        self.from_logits = _check.flag("from_logits", from_logits)
         self.label_smoothing = _check.fraction("label_smoothing", label_smoothing)
 
     @property
@@ -98,8 +98,10 @@ class SparseCategoricalCrossentropy(CoreLoss):
         self, from_logits: bool = False, ignore_class: int | None = None, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        self.from_logits = bool(from_logits)
-        self.ignore_class = None if ignore_class is None else int(ignore_class)
+        self.from_logits = _check.flag("from_logits", from_logits)
+        self.ignore_class = (
+            None if ignore_class is None else _check.integer("ignore_class", ignore_class)
+        )
 
     def own_mask(self, y_true: Any, y_pred: Floating, mask: Any) -> Any:
         """Return ``mask`` without the rows of the class that is ignored."""

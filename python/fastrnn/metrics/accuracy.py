@@ -70,7 +70,7 @@ class Accuracy(Metric):
 
     def __init__(self, name: str | None = None, from_logits: bool = False) -> None:
         super().__init__(name)
-        self.from_logits = bool(from_logits)
+        self.from_logits = _check.flag("from_logits", from_logits)
         self._kinds = (
             BinaryAccuracy(threshold=0.0 if from_logits else 0.5),
             SparseCategoricalAccuracy(),

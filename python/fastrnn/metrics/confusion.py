@@ -28,7 +28,7 @@ class _Counts(Metric):
     ) -> None:
         super().__init__(name)
         self.thresholds = _check.real("thresholds", thresholds)
-        self.class_id = None if class_id is None else int(class_id)
+        self.class_id = None if class_id is None else _check.integer("class_id", class_id)
 
     def reset_state(self) -> None:
         """Forget all batches."""
@@ -105,7 +105,7 @@ class AUC(Metric):
         if curve not in ("ROC", "PR"):
             raise ValueError(f"curve: expected 'ROC' or 'PR', got {curve!r}")
         self.curve: Literal["ROC", "PR"] = curve
-        self.from_logits = bool(from_logits)
+        self.from_logits = _check.flag("from_logits", from_logits)
         super().__init__(name)
 
     def reset_state(self) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastrnn import losses
+from fastrnn import _check, losses
 from fastrnn._typing import Floating
 from fastrnn.metrics.base import Metric
 
@@ -60,7 +60,7 @@ class Perplexity(Metric):
 
     def __init__(self, name: str | None = None, from_logits: bool = False) -> None:
         super().__init__(name)
-        self.from_logits = bool(from_logits)
+        self.from_logits = _check.flag("from_logits", from_logits)
         self._loss = losses.SparseCategoricalCrossentropy(
             from_logits=from_logits, reduction="mean_with_sample_weight"
         )

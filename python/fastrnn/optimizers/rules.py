@@ -41,7 +41,7 @@ class SGD(Optimizer):
         self.momentum = _check.real("momentum", momentum, minimum=0.0)
         if self.momentum > 1:
             raise ValueError(f"momentum: expected a number in [0, 1], got {momentum!r}")
-        self.nesterov = bool(nesterov)
+        self.nesterov = _check.flag("nesterov", nesterov)
         self.slots = ("momentum",) if self.momentum else ()
         super().__init__(
             learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name=name
@@ -101,7 +101,7 @@ class RMSprop(Optimizer):
         self.rho = _check.fraction("rho", rho)
         self.momentum = _check.real("momentum", momentum, minimum=0.0)
         self.epsilon = _check.real("epsilon", epsilon, minimum=0.0)
-        self.centered = bool(centered)
+        self.centered = _check.flag("centered", centered)
         self.slots = (
             "velocity",
             *(["average_gradient"] if self.centered else []),
@@ -181,7 +181,7 @@ class Adam(Optimizer):
         self.beta_1 = _check.fraction("beta_1", beta_1)
         self.beta_2 = _check.fraction("beta_2", beta_2)
         self.epsilon = _check.real("epsilon", epsilon, minimum=0.0)
-        self.amsgrad = bool(amsgrad)
+        self.amsgrad = _check.flag("amsgrad", amsgrad)
         self.slots = ("momentum", "velocity", *(["velocity_hat"] if self.amsgrad else []))
         super().__init__(
             learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name=name

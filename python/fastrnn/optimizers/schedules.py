@@ -55,7 +55,7 @@ class ExponentialDecay(LearningRateSchedule):
         self.initial_learning_rate = _rate("initial_learning_rate", initial_learning_rate)
         self.decay_steps = _steps("decay_steps", decay_steps)
         self.decay_rate = _rate("decay_rate", decay_rate)
-        self.staircase = bool(staircase)
+        self.staircase = _check.flag("staircase", staircase)
 
     def __call__(self, step: int) -> float:
         """Return the learning rate after ``step`` steps."""
@@ -77,7 +77,7 @@ class InverseTimeDecay(LearningRateSchedule):
         self.initial_learning_rate = _rate("initial_learning_rate", initial_learning_rate)
         self.decay_steps = _steps("decay_steps", decay_steps)
         self.decay_rate = _rate("decay_rate", decay_rate)
-        self.staircase = bool(staircase)
+        self.staircase = _check.flag("staircase", staircase)
 
     def __call__(self, step: int) -> float:
         """Return the learning rate after ``step`` steps."""
@@ -123,7 +123,7 @@ class PolynomialDecay(LearningRateSchedule):
         self.decay_steps = _steps("decay_steps", decay_steps)
         self.end_learning_rate = _rate("end_learning_rate", end_learning_rate)
         self.power = _check.real("power", power, minimum=0.0)
-        self.cycle = bool(cycle)
+        self.cycle = _check.flag("cycle", cycle)
 
     def __call__(self, step: int) -> float:
         """Return the learning rate after ``step`` steps."""

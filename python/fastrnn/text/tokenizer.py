@@ -88,9 +88,9 @@ class Tokenizer:
         if filters is not None and not isinstance(filters, str):
             raise TypeError(f"filters: expected a string of characters or None, got {filters!r}")
         self.filters = filters
-        self.lower = bool(lower)
+        self.lower = _check.flag("lower", lower)
         self.split = split
-        self.char_level = bool(char_level)
+        self.char_level = _check.flag("char_level", char_level)
         self.oov_token = oov_token
         self.analyzer = analyzer
         self.word_counts: Counter[str] = Counter()

@@ -117,8 +117,10 @@ def _plan(recompute: str, *arguments: Any) -> tuple[str, core.Plan]:
 def _request(recompute: Any) -> _memory.Request:
     if recompute in (*_memory.MODES, "auto"):
         return _memory.parse(recompute, None)
+    text = str(recompute)
     try:
-        return _memory.parse(None, _memory.parse_bytes("recompute", str(recompute)))
+        size = int(text) if text.isdecimal() else text
+        return _memory.parse(None, _memory.parse_bytes("recompute", size))
     except ValueError:
         raise ValueError(
             'recompute: expected "none", "gates", "checkpoint", "auto" or the most bytes, such as '
