@@ -402,12 +402,13 @@ def _one_batch(x: Any, y: Any, sample_weight: Any) -> Any:
 
 def _validation(data: Any, batch_size: int) -> Batches:
     # A list of batches has no arrays, but tuples or lists of them.
-    arrays = isinstance(data, list) and any(hasattr(part, "__array__") for part in data)
+    arrays = isinstance(data, list | tuple) and any(hasattr(part, "__array__") for part in data)
     if (arrays or isinstance(data, tuple)) and len(data) in (2, 3):
         weight = data[2] if len(data) == 3 else None
         return as_batches(data[0], data[1], batch_size, sample_weight=weight)
-    if isinstance(data, np.ndarray):
-        raise TypeError("validation_data: expected (x, y) or batches, got one array")
+    if arrays or isinstance(data, np.ndarray):
+        count = "one array" if not arrays or len(data) == 1 else f"{len(data)} arrays"
+        raise TypeError(f"validation_data: expected (x, y) or batches, got {count}")
     return as_iterable("validation_data", data)
 
 

@@ -27,6 +27,8 @@ def as_batches(
     if y is None:
         if sample_weight is not None:
             raise ValueError("sample_weight: goes with arrays x and y; batches have their own")
+        if hasattr(x, "__array__"):
+            raise TypeError("y: expected the targets that go with the array x, got None")
         return as_iterable("x", x)
     sequences = as_ragged("x", x)
     if sequences is None:

@@ -343,7 +343,8 @@ class RecurrentLayer(Layer):
         if states is not None and states[0].shape[1] != batch:
             raise ValueError(
                 f"layer {self.name!r} carries the state of a batch of {states[0].shape[1]}, got a "
-                f"batch of {batch}: call reset_states() first"
+                f"batch of {batch}: choose a batch size that divides the rows, or call "
+                "reset_states() first"
             )
         return states
 
