@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from cases import CELLS, Case, backward, forward, problem_of, run_backward, run_forward
 from fastrnn import functional as F
+from fastrnn import layers, losses, metrics, optimizers
 
 CASE = {
     cell: Case(cell, T=5, B=4, I=3, H=7, layers=2, bidirectional=True, lengths="ragged")
@@ -349,3 +350,38 @@ def test_values_that_are_not_finite_pass_through_their_own_sequence_alone(cell):
     assert np.isnan(dirty.output[1:, 1]).all()
     assert np.array_equal(dirty.output[:, [0, 2]], clean.output[:, [0, 2]])
     assert np.array_equal(dirty.output[0], clean.output[0])
+
+
+FLAGS = {
+    "use_bias": lambda v: layers.LSTM(3, use_bias=v),
+    "return_sequences": lambda v: layers.GRU(3, return_sequences=v),
+    "trainable": lambda v: layers.Dense(3, trainable=v),
+    "mask_zero": lambda v: layers.Embedding(5, 3, mask_zero=v),
+    "scale": lambda v: layers.LayerNormalization(scale=v),
+    "from_logits": lambda v: losses.BinaryCrossentropy(from_logits=v),
+    "nesterov": lambda v: optimizers.SGD(0.1, 0.9, nesterov=v),
+    "staircase": lambda v: optimizers.schedules.ExponentialDecay(0.1, 5, 0.9, staircase=v),
+}
+
+
+@pytest.mark.parametrize("name", FLAGS)
+@pytest.mark.parametrize("value", ["False", 1, None])
+def test_a_flag_is_no_string_or_number(name, value):
+    """ "False" would be true."""
+    FLAGS[name](np.bool_(False))
+    with pytest.raises(TypeError, match=f"^{name}: expected a bool, got {value!r}"):
+        FLAGS[name](value)
+
+
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("ignore_class", lambda v: losses.SparseCategoricalCrossentropy(ignore_class=v)),
+        ("class_id", lambda v: metrics.Precision(class_id=v)),
+    ],
+)
+@pytest.mark.parametrize("value", [1.7, "a"])
+def test_a_class_is_a_whole_number(name, make, value):
+    make(1)
+    with pytest.raises(TypeError, match=f"^{name}: expected an int, got {value!r}"):
+        make(value)

@@ -350,6 +350,6 @@ def test_metadata_are_strings(model, tmp_path, metadata, words):
 
 @pytest.mark.parametrize("number", [0, 1, True])
 def test_a_number_is_no_path_and_no_descriptor_is_closed(number):
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match=f"^path: expected a str or os.PathLike, got {number}"):
         io.load_arrays(number)
     os.fstat(number)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import fastrnn
-from fastrnn import functional, layers, losses, metrics, ops, optimizers
+from fastrnn import functional, ops
 from fastrnn.layers import (
     GRU,
     LSTM,
@@ -389,40 +389,5 @@ def test_an_embedding_begins_with_the_given_table():
         Embedding(10, 4, weights="a")
 
 
-FLAGS = {
-    "use_bias": lambda v: layers.LSTM(3, use_bias=v),
-    "return_sequences": lambda v: layers.GRU(3, return_sequences=v),
-    "trainable": lambda v: layers.Dense(3, trainable=v),
-    "mask_zero": lambda v: layers.Embedding(5, 3, mask_zero=v),
-    "scale": lambda v: layers.LayerNormalization(scale=v),
-    "from_logits": lambda v: losses.BinaryCrossentropy(from_logits=v),
-    "nesterov": lambda v: optimizers.SGD(0.1, 0.9, nesterov=v),
-    "staircase": lambda v: optimizers.schedules.ExponentialDecay(0.1, 5, 0.9, staircase=v),
-}
-
-
-@pytest.mark.parametrize("name", FLAGS)
-@pytest.mark.parametrize("value", ["False", 1, None])
-def test_a_flag_is_no_string_or_number(name, value):
-    """ "False" would be true."""
-    FLAGS[name](np.bool_(False))
-    with pytest.raises(TypeError, match=f"^{name}: expected a bool, got {value!r}"):
-        FLAGS[name](value)
-
-
-@pytest.mark.parametrize(
-    ("name", "make"),
-    [
-        ("ignore_class", lambda v: losses.SparseCategoricalCrossentropy(ignore_class=v)),
-        ("class_id", lambda v: metrics.Precision(class_id=v)),
-    ],
-)
-@pytest.mark.parametrize("value", [1.7, "a"])
-def test_a_class_is_a_whole_number(name, make, value):
-    make(1)
-    with pytest.raises(TypeError, match=f"^{name}: expected an int, got {value!r}"):
-        make(value)
-
-
 def test_no_dtype_is_the_usual_one():
-    assert layers.LSTM(3, dtype=None).dtype == np.float32
+    assert LSTM(3, dtype=None).dtype == np.float32

@@ -89,6 +89,8 @@ def test_a_limit_may_be_a_number_of_bytes():
     module.recompute = 2**30
     module(torch.randn(3, 2, 5))
     assert module.recomputed == "none"
+    compiled = torch.compile(module, backend="eager", fullgraph=True)
+    assert compiled(torch.randn(3, 2, 5))[0].requires_grad
 
 
 def test_what_a_limit_takes_is_logged_at_a_change_and_named(caplog):

@@ -49,7 +49,7 @@ def seed():
         ({"initial_epoch": -1}, "^initial_epoch: expected 0 or more, got -1"),
         ({"steps_per_epoch": 0}, "steps_per_epoch"),
         ({"verbose": 3}, "verbose"),
-        ({"shuffle": "foo"}, "^shuffle: expected True or False, got 'foo'"),
+        ({"shuffle": "foo"}, "^shuffle: expected a bool, got 'foo'"),
         ({"validation_data": 3}, "^validation_data: expected an array or batches, got 3"),
         ({"validation_data": np.zeros((3, 6))}, r"^validation_data: .* got one array"),
         ({"validation_data": (np.zeros((3, 6)),)}, r"^validation_data: .* got one array"),

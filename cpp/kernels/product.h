@@ -87,9 +87,9 @@ constexpr int row_panels(int nv) {
 }
 
 template <class T, int Panels, int NV, bool fetch>
-FASTRNN_INLINE void accumulate_terms(Vec<T> (&acc)[Panels * NV], const T* a, const T* b,
-                                     index panel_stride, index k) {
-    constexpr index row_ahead = 2048 / sizeof(T);
+FASTRNN_INLINE void accumulate_row_terms(Vec<T> (&acc)[Panels * NV], const T* a, const T* b,
+                                         index panel_stride, index k) {
+    constexpr index ahead = 2048 / sizeof(T);  // bytes: 1 to 4 KiB are alike
     FASTRNN_UNROLL_4
     for (index p = 0; p < k; ++p, b += NV * lanes<T>) {
         const Vec<T> x = broadcast(a[p]);
@@ -97,7 +97,7 @@ FASTRNN_INLINE void accumulate_terms(Vec<T> (&acc)[Panels * NV], const T* a, con
         for (int q = 0; q < Panels; ++q) {
             const T* panel = b + q * panel_stride;
             for (index j = 0; fetch && j < NV * lanes<T>; j += line<T>)
-                __builtin_prefetch(panel + j + row_ahead, 0, 3);
+                __builtin_prefetch(panel + j + ahead, 0, 3);
             FASTRNN_UNROLL
             for (int j = 0; j < NV; ++j)
                 acc[q * NV + j] = fma(x, load(panel + j * lanes<T>), acc[q * NV + j]);
@@ -112,9 +112,9 @@ template <class T, int Panels, int NV>
 FASTRNN_INLINE void accumulate_row(Vec<T> (&acc)[Panels * NV], const T* a, const T* b,
                                    index panel_stride, index k) {
     if (row_fetches_ahead) {
-        accumulate_terms<T, Panels, NV, true>(acc, a, b, panel_stride, k);
+        accumulate_row_terms<T, Panels, NV, true>(acc, a, b, panel_stride, k);
     } else {
-        accumulate_terms<T, Panels, NV, false>(acc, a, b, panel_stride, k);
+        accumulate_row_terms<T, Panels, NV, false>(acc, a, b, panel_stride, k);
     }
 }
 

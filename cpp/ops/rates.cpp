@@ -28,7 +28,7 @@ double seconds_since(Clock::time_point start) {
 template <class Prepare>
 double rate_of_all(int threads, double seconds, const Prepare& prepare) {
     std::vector<double> rate(static_cast<std::size_t>(larger(1, threads)));
-    run(threads, flops_worth_watching, [&](Team& team) {
+    run(threads, flops_worth_watching, [&](Team& team) {  // so long that it can be interrupted
         auto work = prepare(team);
         work();  // warms up
         team.barrier();

@@ -101,13 +101,17 @@ def load_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[st
     ------
     OSError
         If the file cannot be read.
+    TypeError
+        If ``path`` is no path.
     ValueError
         If it is not a whole safetensors file, or an array in it is of a type that NumPy does not
         have, e.g. bfloat16.
     """
     from safetensors import SafetensorError, safe_open
 
-    with open(os.fspath(path), "rb"):  # of a number, open() would close that descriptor
+    if not isinstance(path, str | os.PathLike):  # open() takes a number for a descriptor
+        raise TypeError(f"path: expected a str or os.PathLike, got {path!r}")
+    with open(path, "rb"):
         pass  # Python's own error for a missing or forbidden file is clearer than the reader's.
     try:
         with safe_open(path, framework="numpy") as file:

@@ -188,8 +188,7 @@ class Trainer(Trainable):
         size = 32 if batch_size is None else batch_size
         validation_size = _optional("validation_batch_size", validation_batch_size) or size
         split = _check.fraction("validation_split", validation_split)
-        if shuffle not in (True, False):
-            raise TypeError(f"shuffle: expected True or False, got {shuffle!r}")
+        shuffle = _check.flag("shuffle", shuffle)
         batches = as_batches(x, y, size, sample_weight=sample_weight, shuffle=shuffle)
         weights = None if class_weight is None else _class_weight(class_weight)
         uncounted = [label for label, weight in (weights or {}).items() if weight == 0]

@@ -43,8 +43,8 @@ class Layer:
     ----------
     name : str, optional
         The class's in lower case where it is missing; a model then numbers equal ones.
-    dtype : {"float32", "float64"}
-        The type that the layer computes in; inputs are converted to it.
+    dtype : {"float32", "float64"}, optional
+        The type that the layer computes in, float32 for None; inputs are converted to it.
     trainable : bool
         False freezes the parameters. It may be set at any time.
     **others

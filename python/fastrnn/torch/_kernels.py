@@ -114,12 +114,11 @@ def _plan(recompute: str, *arguments: Any) -> tuple[str, core.Plan]:
     return _request(recompute).choose(prepare)
 
 
-def _request(recompute: Any) -> _memory.Request:
+def _request(recompute: str) -> _memory.Request:
     if recompute in (*_memory.MODES, "auto"):
         return _memory.parse(recompute, None)
-    text = str(recompute)
     try:
-        size = int(text) if text.isdecimal() else text
+        size = int(recompute) if recompute.isdecimal() else recompute
         return _memory.parse(None, _memory.parse_bytes("recompute", size))
     except ValueError:
         raise ValueError(

@@ -21,8 +21,9 @@ _LOG = logging.getLogger("fastrnn")
 class Sequences(nn.RNNBase):
     """The forward pass of RNN, LSTM and GRU."""
 
-    recompute: str = "none"
-    """What training does not keep: "none", "gates", "checkpoint", "auto", or a limit ("512MB")."""
+    recompute: str | int = "none"
+    """What training does not keep: "none", "gates", "checkpoint", "auto", or a limit ("512MB", or
+    bytes)."""
     recomputed: str | None = None
     """What the last training pass ran with where ``recompute`` was set, outside compiled code."""
 
@@ -81,7 +82,7 @@ class Sequences(nn.RNNBase):
             self.bidirectional,
             batch_first,
             dropout,
-            recompute=self.recompute,
+            recompute=str(self.recompute),  # an operator's argument has one type
         )
         if (self.recompute != "none" or self.recomputed) and not torch.compiler.is_compiling():
             self._note(cache)
